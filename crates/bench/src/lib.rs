@@ -1,0 +1,1 @@
+//! Load generator over the remoting protocol, and the null broker that marks the ceiling.

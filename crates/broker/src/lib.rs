@@ -1,0 +1,1 @@
+//! What clients see: send, pull, offsets, consumer groups, topics, admin requests.

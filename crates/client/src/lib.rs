@@ -1,0 +1,1 @@
+//! Native client: routes, producer, consumers, admin calls over the remoting protocol.

@@ -1,0 +1,1 @@
+//! Configuration keys of broker and name server: kinds, defaults, sources, validated sections.

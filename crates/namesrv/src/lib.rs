@@ -1,0 +1,1 @@
+//! Route registry: who serves which queues.

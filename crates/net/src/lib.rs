@@ -1,0 +1,1 @@
+//! Sockets of the remoting protocol: server, connection, caller, TLS, limits.

@@ -1,0 +1,118 @@
+//! The disk as the store sees it: a trait small enough to simulate.
+//!
+//! Production uses [`RealDisk`]; the simulation loses unsynced pages and directory entries, tears pages and fails
+//! calls from a seed. Nothing else in this crate touches `std::fs`.
+//!
+//! What a call promises after a power cut:
+//! - bytes are durable once `sync_data` on their file returned `Ok` after the write;
+//! - names (create, rename, remove) are durable once `sync_dir` on their directory returned `Ok` afterwards;
+//! - a failed sync says nothing about what reached the disk and must not be retried as if nothing had happened.
+
+use std::io::{self, IoSlice};
+use std::path::Path;
+use std::sync::Arc;
+
+use ferromq_protocol::types::TimestampMs;
+
+/// What `list` and `metadata` tell about a name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DirEntry {
+    /// File name without its directory.
+    pub name: String,
+    /// Directory or file.
+    pub is_dir: bool,
+    /// Bytes; 0 for directories.
+    pub len: u64,
+    /// Last modification.
+    pub modified: TimestampMs,
+}
+
+/// Space of the file system that holds a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Space {
+    /// Bytes of the file system.
+    pub total: u64,
+    /// Bytes an ordinary user may still write.
+    pub available: u64,
+}
+
+/// How a file is opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Existing file, no writes.
+    Read,
+    /// Existing file, reads and writes.
+    ReadWrite,
+}
+
+/// How the bytes of a new file are provided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fill {
+    /// A hole: takes no space until written, so a later write may meet a full disk.
+    Sparse,
+    /// Space is reserved now: a full disk is an error of the creation, not of a later write.
+    Reserved,
+}
+
+/// A directory tree. Paths are absolute or relative to the process.
+pub trait Disk: Send + Sync + 'static {
+    /// Opens an existing file.
+    fn open(&self, path: &Path, access: Access) -> io::Result<Arc<dyn DiskFile>>;
+    /// Creates a file that appears under its name at its full length, zero-filled, in one step: no crash shows a
+    /// shorter one. Fails if the name exists. `staging` is a directory of ours on the same file system for the
+    /// unnamed or temporary file. The directory entry is durable only after `sync_dir`.
+    fn create(&self, path: &Path, len: u64, fill: Fill, staging: &Path) -> io::Result<Arc<dyn DiskFile>>;
+    /// Creates or truncates a file of growing length (configuration texts, markers).
+    fn create_small(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>>;
+    /// Creates a directory and its missing parents. New entries are durable only after `sync_dir` on each parent.
+    fn create_dir_all(&self, path: &Path) -> io::Result<()>;
+    /// Names in a directory, unsorted. An absent directory is an empty list.
+    fn list(&self, dir: &Path) -> io::Result<Vec<DirEntry>>;
+    /// Facts about one name; `None` if it does not exist.
+    fn metadata(&self, path: &Path) -> io::Result<Option<DirEntry>>;
+    /// Replaces `to` by `from` in one step.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// Gives the file a second name; an existing `to` is an error.
+    fn hard_link(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// Removes a file name.
+    fn remove_file(&self, path: &Path) -> io::Result<()>;
+    /// Removes an empty directory.
+    fn remove_dir(&self, path: &Path) -> io::Result<()>;
+    /// Makes the entries of a directory durable.
+    fn sync_dir(&self, dir: &Path) -> io::Result<()>;
+    /// Space around a path.
+    fn space(&self, path: &Path) -> io::Result<Space>;
+    /// Takes the exclusive lock on `path` (created if absent) that Java's broker takes too, and keeps it until the
+    /// returned value is dropped. `None` if another process holds it.
+    fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn DiskLock>>>;
+}
+
+/// A held lock. Dropping it releases the lock.
+pub trait DiskLock: Send + Sync {
+    /// The locked file, for writing Java's four bytes into it.
+    fn file(&self) -> &dyn DiskFile;
+}
+
+/// An open file. All positions are absolute; there is no cursor.
+pub trait DiskFile: Send + Sync {
+    /// Writes all slices contiguously from `at`. After an error any part may have been written.
+    fn write_at(&self, slices: &[IoSlice<'_>], at: u64) -> io::Result<()>;
+    /// Reads up to `buf.len()` bytes; fewer only at the end of the file.
+    fn read_at(&self, buf: &mut [u8], at: u64) -> io::Result<usize>;
+    /// Like `read_at` when the bytes are in memory; `None` when the disk would have to be waited for.
+    fn read_cached_at(&self, buf: &mut [u8], at: u64) -> io::Result<Option<usize>>;
+    /// Makes all written bytes (and the length) durable.
+    fn sync_data(&self) -> io::Result<()>;
+    /// Starts writing dirty pages of the range to the disk without waiting. Best effort.
+    fn start_write_back(&self, at: u64, len: u64);
+    /// Tells the page cache that the range will be read soon. Best effort.
+    fn will_need(&self, at: u64, len: u64);
+    /// Tells the page cache that the range is not needed any more. Best effort.
+    fn dont_need(&self, at: u64, len: u64);
+    /// Changes the length; new bytes are zero.
+    fn set_len(&self, len: u64) -> io::Result<()>;
+    /// Current length.
+    fn len(&self) -> io::Result<u64>;
+    /// Overwrites the range with zeros (no holes are punched, so that a full disk cannot be met later).
+    fn zero(&self, at: u64, len: u64) -> io::Result<()>;
+}
