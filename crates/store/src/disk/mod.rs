@@ -14,6 +14,10 @@ use std::sync::Arc;
 
 use ferromq_protocol::types::TimestampMs;
 
+mod real;
+
+pub use real::RealDisk;
+
 /// What `list` and `metadata` tell about a name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DirEntry {
@@ -32,6 +36,8 @@ pub struct DirEntry {
 pub struct Space {
     /// Bytes of the file system.
     pub total: u64,
+    /// Unused bytes, with those reserved for the superuser.
+    pub free: u64,
     /// Bytes an ordinary user may still write.
     pub available: u64,
 }
@@ -59,8 +65,9 @@ pub trait Disk: Send + Sync + 'static {
     /// Opens an existing file.
     fn open(&self, path: &Path, access: Access) -> io::Result<Arc<dyn DiskFile>>;
     /// Creates a file that appears under its name at its full length, zero-filled, in one step: no crash shows a
-    /// shorter one. Fails if the name exists. `staging` is a directory of ours on the same file system for the
-    /// unnamed or temporary file. The directory entry is durable only after `sync_dir`.
+    /// shorter one. Fails with `AlreadyExists` if the name exists. `staging` is a directory of ours on the same
+    /// file system; it is used where the file system knows no unnamed files. The directory entry is durable only
+    /// after `sync_dir`.
     fn create(&self, path: &Path, len: u64, fill: Fill, staging: &Path) -> io::Result<Arc<dyn DiskFile>>;
     /// Creates or truncates a file of growing length (configuration texts, markers).
     fn create_small(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>>;
@@ -111,6 +118,9 @@ pub trait DiskFile: Send + Sync {
     fn dont_need(&self, at: u64, len: u64);
     /// Changes the length; new bytes are zero.
     fn set_len(&self, len: u64) -> io::Result<()>;
+    /// First position not before `at` whose byte may differ from zero; `None` when only zeros follow. An answer
+    /// that is too early is allowed: this spares reading holes and reserved space, and promises nothing else.
+    fn next_data(&self, at: u64) -> io::Result<Option<u64>>;
     /// Current length.
     fn len(&self) -> io::Result<u64>;
     /// Overwrites the range with zeros (no holes are punched, so that a full disk cannot be met later).
