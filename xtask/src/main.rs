@@ -1,5 +1,67 @@
-//! Project tasks: `cargo xtask test`.
+//! Project tasks. `cargo xtask test` is what CI runs; without an argument the tasks are listed.
 
-fn main() -> anyhow::Result<()> {
-    anyhow::bail!("usage: cargo xtask test")
+mod interop;
+mod java;
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+
+const USAGE: &str = "\
+usage: cargo xtask TASK
+
+  interop [--server java|ferromq] [--at-once N] [--list] [WORD...]
+        the programs on the official clients, those whose name has one of the words
+  java fetch
+        download Java RocketMQ and compile the programs into the cache
+  java start DIR [--heap MIB] [KEY=VALUE...]
+        start a Java name server and broker, with broker keys; prints their addresses and process ids
+  java stop DIR
+        stop what `java start DIR` started";
+
+fn main() -> Result<()> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let Some((task, rest)) = arguments.split_first() else {
+        println!("{USAGE}");
+        return Ok(());
+    };
+    match task.as_str() {
+        "interop" => interop::task(rest),
+        "java" => java::task(rest),
+        "help" | "--help" | "-h" => {
+            println!("{USAGE}");
+            Ok(())
+        }
+        other => bail!("no task {other}\n\n{USAGE}"),
+    }
+}
+
+/// The root of the repository.
+fn root() -> Result<PathBuf> {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    Ok(here.parent().context("xtask is inside the repository")?.to_owned())
+}
+
+/// Where tests leave logs and stores.
+fn target(name: &str) -> Result<PathBuf> {
+    let base = std::env::var_os("CARGO_TARGET_DIR")
+        .map_or_else(|| root().map(|r| r.join("target")), |dir| Ok(dir.into()))?;
+    Ok(base.join(name))
+}
+
+/// Takes `--name value` out of the arguments.
+fn option(arguments: &mut Vec<String>, name: &str) -> Result<Option<String>> {
+    let Some(at) = arguments.iter().position(|argument| argument == name) else { return Ok(None) };
+    if at + 1 >= arguments.len() {
+        bail!("{name} needs a value");
+    }
+    arguments.remove(at);
+    Ok(Some(arguments.remove(at)))
+}
+
+/// Takes `--name` out of the arguments.
+fn flag(arguments: &mut Vec<String>, name: &str) -> bool {
+    let before = arguments.len();
+    arguments.retain(|argument| argument != name);
+    arguments.len() < before
 }

@@ -1,0 +1,49 @@
+//! `cargo xtask interop`: the scenarios on the official clients.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Context, Result, bail, ensure};
+use ferromq_interop::server::Make;
+use ferromq_interop::suite::{self, Verdict};
+use ferromq_interop::toolchain::Toolchain;
+
+pub(crate) fn task(arguments: &[String]) -> Result<()> {
+    let mut words = arguments.to_vec();
+    let make = match crate::option(&mut words, "--server")?.as_deref() {
+        None | Some("ferromq") => Make::Ferromq,
+        Some("java") => Make::Java,
+        Some(other) => bail!("--server {other}: neither java nor ferromq"),
+    };
+    let at_once =
+        crate::option(&mut words, "--at-once")?.map_or(Ok(3), |text| text.parse()).context("--at-once")?;
+    let list = crate::flag(&mut words, "--list");
+    let mut scenarios = suite::all();
+    scenarios.retain(|scenario| {
+        words.is_empty() || words.iter().any(|word| scenario.name.contains(word.as_str()))
+    });
+    if list {
+        scenarios.iter().for_each(|scenario| println!("{}", scenario.name));
+        return Ok(());
+    }
+    let binary = if make == Make::Ferromq { Some(release_binary()?) } else { None };
+    let tools = Toolchain::new(&crate::root()?, binary)?;
+    tools.fetch()?;
+    let outcomes = suite::run(&tools, make, scenarios, at_once, &crate::target("interop")?)?;
+    let failed = outcomes.iter().filter(|outcome| matches!(outcome.verdict, Verdict::Failed(_))).count();
+    ensure!(failed == 0, "{failed} of {} scenarios failed", outcomes.len());
+    Ok(())
+}
+
+/// Builds the binary as users run it, or takes the one that `FERROMQ_BIN` names.
+pub(crate) fn release_binary() -> Result<PathBuf> {
+    if let Some(path) = std::env::var_os("FERROMQ_BIN") {
+        return Ok(path.into());
+    }
+    let built = Command::new("cargo")
+        .args(["build", "--release", "-p", "ferromq"])
+        .current_dir(crate::root()?)
+        .status()?;
+    ensure!(built.success(), "cargo build --release -p ferromq: {built}");
+    crate::target("release/ferromq")
+}
