@@ -1,0 +1,300 @@
+//! The files of all consume queues: names, a bounded set of open descriptors, and what waits to be synced.
+//!
+//! `<consumequeue>/<topic>/<queue id>/<20 digits>`: files of one size, named by the position of their first byte. Java
+//! refuses to start over a short or foreign file in these directories, so a file appears under its name at full
+//! length. Descriptors are opened on demand and the least used are closed; closing one loses nothing, because written
+//! pages belong to the file and a later `sync_data` through another descriptor covers them.
+
+use std::io::{self, IoSlice};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+
+use ferromq_protocol::types::QueueId;
+use parking_lot::{Mutex, RwLock};
+use rustc_hash::{FxHashMap, FxHashSet};
+
+use super::entry::ENTRY_SIZE;
+use super::{Queue, QueueError};
+use crate::disk::{Access, Disk, DiskFile, Fill};
+
+/// Where queue files lie and how large they are.
+#[derive(Clone, Debug)]
+pub struct QueueConfig {
+    /// `<root>/consumequeue`.
+    pub dir: PathBuf,
+    /// Our own directory on the same file system, `<root>/ferromq`: side file, deletions, staging.
+    pub side_dir: PathBuf,
+    /// Bytes of a queue file; rounded up to whole entries.
+    pub file_size: u64,
+    /// Descriptors of queue files kept open.
+    pub open_files_max: usize,
+    /// `Access::Read` for a look at a store that must not be touched.
+    pub access: Access,
+}
+
+/// Shared by all queues of a store.
+pub(crate) struct Files {
+    pub(crate) disk: Arc<dyn Disk>,
+    pub(crate) dir: PathBuf,
+    pub(crate) side_dir: PathBuf,
+    pub(crate) staging: PathBuf,
+    pub(crate) file_size: u64,
+    access: Access,
+    descriptors: RwLock<Descriptors>,
+    unsynced: Mutex<Unsynced>,
+    /// Queues with entries that are not in their files yet.
+    pub(super) dirty: Mutex<Vec<Arc<Queue>>>,
+    next_serial: AtomicU32,
+    /// A directory of a topic appeared or went since the side file was last stamped.
+    pub(super) topics_changed: AtomicBool,
+}
+
+/// What was written since the last sync.
+#[derive(Default)]
+struct Unsynced {
+    files: FxHashMap<FileKey, Arc<Queue>>,
+    directories: FxHashSet<PathBuf>,
+}
+
+impl Files {
+    pub(super) fn new(config: &QueueConfig, disk: Arc<dyn Disk>) -> Self {
+        let entry_size = ENTRY_SIZE as u64;
+        Self {
+            disk,
+            dir: config.dir.clone(),
+            side_dir: config.side_dir.clone(),
+            staging: config.side_dir.join("tmp"),
+            file_size: config.file_size.max(entry_size).next_multiple_of(entry_size),
+            access: config.access,
+            descriptors: RwLock::new(Descriptors::new(config.open_files_max)),
+            unsynced: Mutex::default(),
+            dirty: Mutex::default(),
+            next_serial: AtomicU32::new(0),
+            topics_changed: AtomicBool::new(false),
+        }
+    }
+
+    pub(super) fn take_serial(&self) -> u32 {
+        self.next_serial.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Entries in a file.
+    pub(super) fn entries_per_file(&self) -> i64 {
+        i64::try_from(self.file_size / ENTRY_SIZE as u64).unwrap_or(i64::MAX)
+    }
+
+    pub(super) fn queue_dir(&self, topic: &str, id: QueueId) -> PathBuf {
+        self.dir.join(topic).join(id.0.to_string())
+    }
+
+    pub(super) fn path(&self, queue: &Queue, number: u32) -> PathBuf {
+        self.queue_dir(queue.topic(), queue.id()).join(file_name(u64::from(number) * self.file_size))
+    }
+
+    /// The descriptor if it is open.
+    pub(super) fn opened(&self, queue: &Queue, number: u32) -> Option<Arc<dyn DiskFile>> {
+        self.descriptors.read().get(FileKey { serial: queue.serial(), number })
+    }
+
+    /// The descriptor, opening the existing file if need be.
+    pub(super) fn open(&self, queue: &Queue, number: u32) -> Result<Arc<dyn DiskFile>, QueueError> {
+        if let Some(file) = self.opened(queue, number) {
+            return Ok(file);
+        }
+        let path = self.path(queue, number);
+        let file = self.disk.open(&path, self.access).map_err(QueueError::io("open", &path))?;
+        self.descriptors.write().insert(FileKey { serial: queue.serial(), number }, Arc::clone(&file));
+        Ok(file)
+    }
+
+    /// Creates a file, and the directories of its queue if this is their first. An existing file of full length is
+    /// taken over: a process that crashed created it and nothing else knows of it.
+    pub(super) fn create(&self, queue: &Arc<Queue>, number: u32) -> Result<Arc<dyn DiskFile>, QueueError> {
+        let path = self.path(queue, number);
+        let dir = self.queue_dir(queue.topic(), queue.id());
+        let mut created = self.disk.create(&path, self.file_size, Fill::Sparse, &self.staging);
+        if created.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
+            self.disk.create_dir_all(&dir).map_err(QueueError::io("create", &dir))?;
+            self.topics_changed.store(true, Ordering::Release);
+            let mut unsynced = self.unsynced.lock();
+            unsynced.directories.insert(self.dir.clone());
+            unsynced.directories.insert(self.dir.join(queue.topic()));
+            drop(unsynced);
+            created = self.disk.create(&path, self.file_size, Fill::Sparse, &self.staging);
+        }
+        let file = match created {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                let file = self.disk.open(&path, self.access).map_err(QueueError::io("open", &path))?;
+                let found = file.len().map_err(QueueError::io("measure", &path))?;
+                if found != self.file_size {
+                    return Err(QueueError::Length { path, found, expected: self.file_size });
+                }
+                file
+            }
+            Err(error) => return Err(QueueError::io("create", &path)(error)),
+        };
+        self.unsynced.lock().directories.insert(dir);
+        self.descriptors.write().insert(FileKey { serial: queue.serial(), number }, Arc::clone(&file));
+        Ok(file)
+    }
+
+    /// Writes whole entries and remembers that the file has to be synced.
+    pub(super) fn write(
+        &self,
+        queue: &Arc<Queue>,
+        number: u32,
+        file: &Arc<dyn DiskFile>,
+        bytes: &[u8],
+        at: u64,
+    ) -> Result<(), QueueError> {
+        self.mark_unsynced(queue, number);
+        file.write_at(&[IoSlice::new(bytes)], at)
+            .map_err(|error| QueueError::io("write", &self.path(queue, number))(error))
+    }
+
+    pub(super) fn mark_unsynced(&self, queue: &Arc<Queue>, number: u32) {
+        let key = FileKey { serial: queue.serial(), number };
+        self.unsynced.lock().files.entry(key).or_insert_with(|| Arc::clone(queue));
+    }
+
+    /// Removes a file. An absent one is fine: a crash came between two removals.
+    pub(super) fn remove(&self, queue: &Queue, number: u32) -> Result<(), QueueError> {
+        self.forget(queue, number);
+        let path = self.path(queue, number);
+        remove_if_present(self.disk.as_ref(), &path)?;
+        self.unsynced.lock().directories.insert(self.queue_dir(queue.topic(), queue.id()));
+        Ok(())
+    }
+
+    /// Closes the descriptor and drops the need to sync.
+    pub(super) fn forget(&self, queue: &Queue, number: u32) {
+        let key = FileKey { serial: queue.serial(), number };
+        self.descriptors.write().remove(key);
+        self.unsynced.lock().files.remove(&key);
+    }
+
+    /// A directory whose entries have to be synced.
+    pub(super) fn mark_directory_unsynced(&self, dir: PathBuf) {
+        self.unsynced.lock().directories.insert(dir);
+    }
+
+    /// Makes everything written before the call durable. After an error all of it still counts as unsynced, but the
+    /// caller must not retry as if nothing had happened: the page cache may have dropped what failed.
+    pub(super) fn sync(&self) -> Result<(), QueueError> {
+        let taken = std::mem::take(&mut *self.unsynced.lock());
+        let result = self.sync_all(&taken);
+        if result.is_err() {
+            let mut unsynced = self.unsynced.lock();
+            unsynced.files.extend(taken.files);
+            unsynced.directories.extend(taken.directories);
+        }
+        result
+    }
+
+    fn sync_all(&self, taken: &Unsynced) -> Result<(), QueueError> {
+        for (key, queue) in &taken.files {
+            let file = match self.open(queue, key.number) {
+                Ok(file) => file,
+                // Deleted since: by retention or with its topic.
+                Err(error) if error.is_not_found() && !queue.has_file(key.number) => continue,
+                Err(error) => return Err(error),
+            };
+            file.sync_data().map_err(|error| QueueError::io("sync", &self.path(queue, key.number))(error))?;
+        }
+        for dir in &taken.directories {
+            match self.disk.sync_dir(dir) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                result => result.map_err(QueueError::io("sync", dir))?,
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn forget_unsynced(&self) {
+        *self.unsynced.lock() = Unsynced::default();
+    }
+
+    #[cfg(test)]
+    pub(super) fn open_count(&self) -> usize {
+        self.descriptors.read().slots.len()
+    }
+}
+
+/// Name of the file that starts at this byte position of its queue (or of the log).
+pub(crate) fn file_name(start: u64) -> String {
+    format!("{start:020}")
+}
+
+/// Removes a file that may be gone already.
+pub(super) fn remove_if_present(disk: &dyn Disk, path: &Path) -> Result<(), QueueError> {
+    match disk.remove_file(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        result => result.map_err(QueueError::io("remove", path)),
+    }
+}
+
+/// One file of one queue: the queue's serial number and the number of the file within it.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+struct FileKey {
+    serial: u32,
+    number: u32,
+}
+
+/// Open descriptors up to a limit. When full, the first one that was not used since the hand last passed it goes
+/// (the clock algorithm: a hit costs one relaxed store under a shared lock).
+struct Descriptors {
+    slots: Vec<Slot>,
+    places: FxHashMap<FileKey, usize>,
+    hand: usize,
+    limit: usize,
+}
+
+struct Slot {
+    key: FileKey,
+    file: Arc<dyn DiskFile>,
+    used: AtomicBool,
+}
+
+impl Descriptors {
+    fn new(limit: usize) -> Self {
+        Self { slots: Vec::new(), places: FxHashMap::default(), hand: 0, limit: limit.max(1) }
+    }
+
+    fn get(&self, key: FileKey) -> Option<Arc<dyn DiskFile>> {
+        let slot = self.slots.get(*self.places.get(&key)?)?;
+        slot.used.store(true, Ordering::Relaxed);
+        Some(Arc::clone(&slot.file))
+    }
+
+    fn insert(&mut self, key: FileKey, file: Arc<dyn DiskFile>) {
+        let slot = Slot { key, file, used: AtomicBool::new(true) };
+        if let Some(&place) = self.places.get(&key) {
+            self.slots[place] = slot;
+        } else if self.slots.len() < self.limit {
+            self.places.insert(key, self.slots.len());
+            self.slots.push(slot);
+        } else {
+            while self.slots[self.hand].used.swap(false, Ordering::Relaxed) {
+                self.hand = (self.hand + 1) % self.slots.len();
+            }
+            self.places.remove(&self.slots[self.hand].key);
+            self.places.insert(key, self.hand);
+            self.slots[self.hand] = slot;
+            self.hand = (self.hand + 1) % self.slots.len();
+        }
+    }
+
+    fn remove(&mut self, key: FileKey) {
+        if let Some(place) = self.places.remove(&key) {
+            self.slots.swap_remove(place);
+            if let Some(moved) = self.slots.get(place) {
+                self.places.insert(moved.key, place);
+            }
+            if self.hand >= self.slots.len() {
+                self.hand = 0;
+            }
+        }
+    }
+}

@@ -1,0 +1,194 @@
+//! All queues of a store by topic.
+
+use std::borrow::Borrow;
+use std::collections::HashMap;
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use ferromq_protocol::types::QueueId;
+use parking_lot::{Mutex, RwLock};
+use smallvec::SmallVec;
+
+use super::files::{Files, QueueConfig};
+use super::flush::{FlushBuffer, Flushed};
+use super::{Queue, QueueError, Topic, Woken};
+use crate::disk::Disk;
+
+/// The queues of a store.
+///
+/// Finding is a look-up under a shared lock. Whoever changes files (flush, retention, deletion of topics) takes turns.
+pub struct Queues {
+    pub(super) files: Arc<Files>,
+    topics: RwLock<HashMap<TopicName, SmallVec<[Arc<Queue>; 1]>>>,
+    /// Held by whoever changes files.
+    pub(super) turn: Mutex<FlushBuffer>,
+}
+
+/// A topic under its name. The key shares the text with the topic's queues.
+struct TopicName(Arc<Topic>);
+
+impl Borrow<str> for TopicName {
+    fn borrow(&self) -> &str {
+        &self.0.name
+    }
+}
+
+impl Hash for TopicName {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.name.hash(state);
+    }
+}
+
+impl PartialEq for TopicName {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.name == other.0.name
+    }
+}
+
+impl Eq for TopicName {}
+
+impl Queues {
+    /// No queue yet; touches no file.
+    #[must_use]
+    pub fn new(config: &QueueConfig, disk: Arc<dyn Disk>) -> Self {
+        Self {
+            files: Arc::new(Files::new(config, disk)),
+            topics: RwLock::default(),
+            turn: Mutex::default(),
+        }
+    }
+
+    /// The queue if it exists.
+    #[must_use]
+    pub fn find(&self, topic: &str, id: QueueId) -> Option<Arc<Queue>> {
+        let topics = self.topics.read();
+        let queues = topics.get(topic)?;
+        let place = queues.binary_search_by_key(&id, |queue| queue.id()).ok()?;
+        queues.get(place).cloned()
+    }
+
+    /// The queue, created empty if it does not exist. Nothing appears on disk before its first entry is flushed.
+    #[must_use]
+    pub fn get(&self, topic: &str, id: QueueId) -> Arc<Queue> {
+        if let Some(queue) = self.find(topic, id) {
+            return queue;
+        }
+        let mut topics = self.topics.write();
+        if let Some(queues) = topics.get_mut(topic) {
+            return match queues.binary_search_by_key(&id, |queue| queue.id()) {
+                Ok(place) => Arc::clone(&queues[place]),
+                Err(place) => {
+                    let queue = Arc::new(Queue::new(Arc::clone(&queues[0].topic), id));
+                    // Most topics get all their queues at once; spare memory would be wasted on every topic.
+                    queues.reserve_exact(1);
+                    queues.insert(place, Arc::clone(&queue));
+                    queue
+                }
+            };
+        }
+        let shared = Arc::new(Topic {
+            name: topic.into(),
+            files: Arc::clone(&self.files),
+            deleted: AtomicBool::new(false),
+        });
+        let queue = Arc::new(Queue::new(Arc::clone(&shared), id));
+        let mut queues = SmallVec::new();
+        queues.push(Arc::clone(&queue));
+        topics.insert(TopicName(shared), queues);
+        queue
+    }
+
+    /// The queues of a topic in the order of their numbers.
+    #[must_use]
+    pub fn of_topic(&self, topic: &str) -> Vec<Arc<Queue>> {
+        self.topics.read().get(topic).map_or_else(Vec::new, |queues| queues.to_vec())
+    }
+
+    /// All queues, in no order.
+    #[must_use]
+    pub fn all(&self) -> Vec<Arc<Queue>> {
+        let topics = self.topics.read();
+        let mut all = Vec::with_capacity(topics.values().map(SmallVec::len).sum());
+        all.extend(topics.values().flatten().cloned());
+        all
+    }
+
+    /// Names of all topics that have a queue, in no order.
+    #[must_use]
+    pub fn topics(&self) -> Vec<String> {
+        self.topics.read().keys().map(|topic| topic.0.name.to_string()).collect()
+    }
+
+    /// Number of queues.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.topics.read().values().map(SmallVec::len).sum()
+    }
+
+    /// Takes a topic out of the table: from now on its queues refuse records, and the name may be used anew. Everyone
+    /// who waits for them is told. `None` if there is no such topic.
+    pub(super) fn take_topic(&self, topic: &str) -> Option<Vec<Arc<Queue>>> {
+        let (name, queues) = self.topics.write().remove_entry(topic)?;
+        name.0.deleted.store(true, Ordering::Release);
+        let mut woken = Woken::default();
+        for queue in &queues {
+            let mut tail = queue.tail.lock();
+            if let Some(hot) = tail.hot.as_mut() {
+                hot.waiters.take_all(&mut woken);
+                hot.pending = Vec::new();
+            }
+            queue.min.store(queue.max.load(Ordering::Relaxed), Ordering::Release);
+            tail.release_if_idle();
+        }
+        woken.notify();
+        Some(queues.into_vec())
+    }
+
+    /// Writes to the files what was pushed before the call, and some of what is pushed meanwhile.
+    ///
+    /// # Errors
+    /// The first failure. What could not be written stays readable in memory and is tried again by the next flush;
+    /// the caller watches that the log does not run away from the queue files.
+    pub fn flush(&self) -> Result<Flushed, QueueError> {
+        let mut buffer = self.turn.lock();
+        let dirty = std::mem::take(&mut *self.files.dirty.lock());
+        let mut flushed = Flushed::default();
+        for (i, queue) in dirty.iter().enumerate() {
+            match queue.flush(&mut buffer) {
+                Ok(entries) => {
+                    flushed.queues += u64::from(entries > 0);
+                    flushed.entries += entries;
+                }
+                Err(error) => {
+                    // Every one of them is still marked as listed.
+                    self.files.dirty.lock().extend_from_slice(&dirty[i..]);
+                    return Err(error);
+                }
+            }
+        }
+        Ok(flushed)
+    }
+
+    /// Makes durable what earlier flushes wrote: files and directories.
+    ///
+    /// # Errors
+    /// A failed sync leaves unknown what is on the disk. The store must stop acknowledging.
+    pub fn sync(&self) -> Result<(), QueueError> {
+        self.files.sync()
+    }
+
+    /// Queues with entries in memory only.
+    #[must_use]
+    pub fn unflushed(&self) -> usize {
+        self.files.dirty.lock().len()
+    }
+}
+
+impl Drop for Queues {
+    fn drop(&mut self) {
+        // Queues on these lists hold the lists.
+        self.files.dirty.lock().clear();
+        self.files.forget_unsynced();
+    }
+}
