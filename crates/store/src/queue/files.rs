@@ -5,7 +5,7 @@
 //! length. Descriptors are opened on demand and the least used are closed; closing one loses nothing, because written
 //! pages belong to the file and a later `sync_data` through another descriptor covers them.
 
-use std::io::{self, IoSlice};
+use std::io::{ErrorKind, IoSlice};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -114,7 +114,7 @@ impl Files {
         let path = self.path(queue, number);
         let dir = self.queue_dir(queue.topic(), queue.id());
         let mut created = self.disk.create(&path, self.file_size, Fill::Sparse, &self.staging);
-        if created.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
+        if created.as_ref().is_err_and(|error| error.kind() == ErrorKind::NotFound) {
             self.disk.create_dir_all(&dir).map_err(QueueError::io("create", &dir))?;
             self.topics_changed.store(true, Ordering::Release);
             let mut unsynced = self.unsynced.lock();
@@ -125,7 +125,7 @@ impl Files {
         }
         let file = match created {
             Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {
                 let file = self.disk.open(&path, self.access).map_err(QueueError::io("open", &path))?;
                 let found = file.len().map_err(QueueError::io("measure", &path))?;
                 if found != self.file_size {
@@ -175,9 +175,16 @@ impl Files {
         self.unsynced.lock().files.remove(&key);
     }
 
-    /// A directory whose entries have to be synced.
-    pub(super) fn mark_directory_unsynced(&self, dir: PathBuf) {
-        self.unsynced.lock().directories.insert(dir);
+    /// Removes a directory of a deleted topic. Whatever else lies in it stays, and so does the directory.
+    pub(super) fn remove_dir(&self, dir: &Path) -> Result<(), QueueError> {
+        match self.disk.remove_dir(dir) {
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::DirectoryNotEmpty) => {}
+            result => result.map_err(QueueError::io("remove", dir))?,
+        }
+        self.topics_changed.store(true, Ordering::Release);
+        let parent = dir.parent().unwrap_or(&self.dir).to_owned();
+        self.unsynced.lock().directories.insert(parent);
+        Ok(())
     }
 
     /// Makes everything written before the call durable. After an error all of it still counts as unsynced, but the
@@ -205,7 +212,7 @@ impl Files {
         }
         for dir in &taken.directories {
             match self.disk.sync_dir(dir) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
                 result => result.map_err(QueueError::io("sync", dir))?,
             }
         }
@@ -230,7 +237,7 @@ pub(crate) fn file_name(start: u64) -> String {
 /// Removes a file that may be gone already.
 pub(super) fn remove_if_present(disk: &dyn Disk, path: &Path) -> Result<(), QueueError> {
     match disk.remove_file(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
         result => result.map_err(QueueError::io("remove", path)),
     }
 }

@@ -13,11 +13,13 @@
 //! queues by topic, `trim` what retention removes, `recover` the start after a crash, `side_file` the fast start,
 //! `deletions` the topics that must not come back from the log.
 
+mod deletions;
 mod entry;
 mod files;
 mod flush;
 mod reader;
 mod table;
+mod trim;
 mod waiters;
 
 use std::io;
@@ -29,13 +31,13 @@ use ferromq_protocol::types::{PhysicalOffset, QueueId, QueueOffset};
 use parking_lot::Mutex;
 
 pub use self::entry::{ENTRY_SIZE, Entry};
-pub use self::files::QueueConfig;
-pub use self::reader::{EntriesError, Wait};
-pub use self::flush::Flushed;
-pub use self::table::Queues;
-pub use self::waiters::{Notify, TagFilter, Watch, Woken};
 use self::files::Files;
+pub use self::files::QueueConfig;
+pub use self::flush::Flushed;
+pub use self::reader::{EntriesError, Wait};
+pub use self::table::Queues;
 use self::waiters::Waiters;
+pub use self::waiters::{Notify, TagFilter, Watch, Woken};
 
 /// A failure on the files of a queue.
 #[derive(Debug, thiserror::Error)]
@@ -139,7 +141,6 @@ struct Hot {
     listed: bool,
 }
 
-const UNKNOWN: PhysicalOffset = PhysicalOffset(-1);
 const NONE: PhysicalOffset = PhysicalOffset(i64::MAX);
 
 impl Tail {
@@ -156,7 +157,11 @@ impl Tail {
     }
 
     fn release_if_idle(&mut self) {
-        if self.hot.as_ref().is_some_and(|hot| hot.pending.is_empty() && hot.waiters.is_empty() && !hot.listed) {
+        if self
+            .hot
+            .as_ref()
+            .is_some_and(|hot| hot.pending.is_empty() && hot.waiters.is_empty() && !hot.listed)
+        {
             self.hot = None;
         }
     }
@@ -366,5 +371,8 @@ impl std::fmt::Debug for Queue {
         write!(f, "{}-{} [{}, {})", self.topic(), self.id, self.min_offset(), self.max_offset())
     }
 }
+
+#[cfg(test)]
+mod tests;
 
 const _: () = assert!(size_of::<Queue>() <= 80, "an idle queue is one small allocation");

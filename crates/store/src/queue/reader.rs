@@ -85,7 +85,13 @@ impl Queue {
     }
 
     /// Reads written entries of one file, at most a chunk; at least one.
-    fn read_file(&self, at: i64, count: usize, wait: Wait, out: &mut Vec<Entry>) -> Result<usize, EntriesError> {
+    fn read_file(
+        &self,
+        at: i64,
+        count: usize,
+        wait: Wait,
+        out: &mut Vec<Entry>,
+    ) -> Result<usize, EntriesError> {
         let files = self.files();
         let (number, index) = self.place(at);
         let room = usize::try_from(files.entries_per_file() - index).unwrap_or(0);
@@ -129,11 +135,7 @@ impl Queue {
 
     fn corrupt(&self, offset: i64) -> EntriesError {
         let (number, index) = self.place(offset);
-        EntriesError::Corrupt {
-            path: self.files().path(self, number),
-            index,
-            offset: QueueOffset(offset),
-        }
+        EntriesError::Corrupt { path: self.files().path(self, number), index, offset: QueueOffset(offset) }
     }
 
     /// One entry, waiting for the disk if need be; `None` at or behind the end.

@@ -6,10 +6,11 @@ use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use ferromq_protocol::types::QueueId;
+use ferromq_protocol::types::{PhysicalOffset, QueueId};
 use parking_lot::{Mutex, RwLock};
 use smallvec::SmallVec;
 
+use super::deletions::Deletions;
 use super::files::{Files, QueueConfig};
 use super::flush::{FlushBuffer, Flushed};
 use super::{Queue, QueueError, Topic, Woken};
@@ -20,6 +21,7 @@ use crate::disk::Disk;
 /// Finding is a look-up under a shared lock. Whoever changes files (flush, retention, deletion of topics) takes turns.
 pub struct Queues {
     pub(super) files: Arc<Files>,
+    pub(super) deletions: Deletions,
     topics: RwLock<HashMap<TopicName, SmallVec<[Arc<Queue>; 1]>>>,
     /// Held by whoever changes files.
     pub(super) turn: Mutex<FlushBuffer>,
@@ -52,11 +54,22 @@ impl Queues {
     /// No queue yet; touches no file.
     #[must_use]
     pub fn new(config: &QueueConfig, disk: Arc<dyn Disk>) -> Self {
-        Self {
-            files: Arc::new(Files::new(config, disk)),
-            topics: RwLock::default(),
-            turn: Mutex::default(),
-        }
+        let files = Arc::new(Files::new(config, disk));
+        Self { deletions: Deletions::new(&files), files, topics: RwLock::default(), turn: Mutex::default() }
+    }
+
+    /// Reads which topics were deleted while records of theirs are still in the log. To be called before replaying.
+    ///
+    /// # Errors
+    /// The list cannot be read.
+    pub fn load_deletions(&self) -> Result<(), QueueError> {
+        self.deletions.load()
+    }
+
+    /// Whether the record of this topic at this position belongs to a deleted topic: it must not be dispatched again.
+    #[must_use]
+    pub fn is_dead(&self, topic: &str, physical: PhysicalOffset) -> bool {
+        self.deletions.covers(topic, physical)
     }
 
     /// The queue if it exists.
@@ -126,23 +139,31 @@ impl Queues {
         self.topics.read().values().map(SmallVec::len).sum()
     }
 
-    /// Takes a topic out of the table: from now on its queues refuse records, and the name may be used anew. Everyone
-    /// who waits for them is told. `None` if there is no such topic.
-    pub(super) fn take_topic(&self, topic: &str) -> Option<Vec<Arc<Queue>>> {
-        let (name, queues) = self.topics.write().remove_entry(topic)?;
-        name.0.deleted.store(true, Ordering::Release);
+    /// Makes the queues of a topic refuse records and tells everyone who waits for them. They keep their place in the
+    /// table until [`Queues::forget_topic`], so that the name is not used anew meanwhile.
+    pub(super) fn refuse_topic(&self, topic: &str) -> Vec<Arc<Queue>> {
+        let queues = self.of_topic(topic);
         let mut woken = Woken::default();
+        if let Some(queue) = queues.first() {
+            queue.topic.deleted.store(true, Ordering::Release);
+        }
         for queue in &queues {
+            // A push that began before sees its entry dropped here; later ones see the mark.
             let mut tail = queue.tail.lock();
             if let Some(hot) = tail.hot.as_mut() {
                 hot.waiters.take_all(&mut woken);
                 hot.pending = Vec::new();
             }
-            queue.min.store(queue.max.load(Ordering::Relaxed), Ordering::Release);
             tail.release_if_idle();
+            queue.min.store(queue.max.load(Ordering::Relaxed), Ordering::Release);
         }
         woken.notify();
-        Some(queues.into_vec())
+        queues
+    }
+
+    /// Frees the name of a topic whose queues are gone.
+    pub(super) fn forget_topic(&self, topic: &str) {
+        self.topics.write().remove(topic);
     }
 
     /// Writes to the files what was pushed before the call, and some of what is pushed meanwhile.
