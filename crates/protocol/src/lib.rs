@@ -2,6 +2,17 @@
 //!
 //! Nothing here waits, reads a clock, or touches a socket or a file. No input makes it panic, loop, or allocate
 //! more than a small multiple of the input's size.
+//!
+//! In the log: [`record`] holds one stored message, whose [`properties`] and [`sys_flag`] have their own modules;
+//! [`batch`] is the body of a batched send.
 
+pub mod batch;
+pub mod code;
+pub mod java;
+pub mod msg_id;
+pub mod properties;
 pub mod properties_text;
+pub mod record;
+pub mod sys_flag;
 pub mod types;
+pub mod version;

@@ -1,6 +1,7 @@
 //! Numbers that must not be swapped by accident. All travel as signed Java integers.
 
 use std::fmt;
+use std::net::{IpAddr, SocketAddr};
 
 macro_rules! number {
     ($(#[$doc:meta])* $name:ident($repr:ty)) => {
@@ -68,5 +69,35 @@ impl QueueOffset {
     #[must_use]
     pub fn plus(self, count: i64) -> Self {
         Self(self.0.saturating_add(count))
+    }
+}
+
+/// Address in a record or a message id. The port takes four bytes there and may hold what no socket has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Host {
+    /// IPv4 or IPv6 address; decides whether the field takes 8 or 20 bytes.
+    pub ip: IpAddr,
+    /// The port.
+    pub port: i32,
+}
+
+impl Host {
+    /// The address as a socket has it, unless the port is out of range.
+    #[must_use]
+    pub fn socket_addr(self) -> Option<SocketAddr> {
+        Some(SocketAddr::new(self.ip, u16::try_from(self.port).ok()?))
+    }
+}
+
+impl From<SocketAddr> for Host {
+    fn from(address: SocketAddr) -> Self {
+        Self { ip: address.ip(), port: i32::from(address.port()) }
+    }
+}
+
+/// `ip:port`, without brackets around an IPv6 address, as Java prints it.
+impl fmt::Display for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.ip, self.port)
     }
 }
