@@ -1,0 +1,254 @@
+//! Writes frames into a caller's buffer: head, ext fields, body, in this order, without allocating.
+//!
+//! [`begin`] appends the start of a frame, [`HeaderWriter`] takes the ext fields, [`BodyWriter`] lets the caller append
+//! the body to the same buffer. Lengths are patched at the end. A frame that would exceed the protocol's limit is
+//! taken back whole, so that the buffer never holds half a frame.
+//!
+//! ```
+//! use ferromq_protocol::{encode, frame::Encoding, header::Head};
+//!
+//! let mut out = Vec::new();
+//! let mut header = encode::begin(&mut out, Encoding::Json, Head::response(0, 7), None);
+//! header.integer("offset", 5);
+//! header.finish_with(b"body").unwrap();
+//! assert!(out.ends_with(b"body"));
+//! ```
+
+use thiserror::Error;
+
+use crate::frame::{Encoding, FRAME_LEN_MAX, PREFIX_LEN};
+use crate::header::{FieldSink, Head, Header};
+use crate::json::text;
+
+/// The frame exceeds what a peer accepts; nothing of it is left in the buffer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("a frame of {len} bytes exceeds the limit of {FRAME_LEN_MAX}")]
+pub struct FrameTooLong {
+    /// Length the frame would have had, its length field included.
+    pub len: usize,
+}
+
+/// Starts a frame at the end of `out`.
+pub fn begin<'a>(
+    out: &'a mut Vec<u8>,
+    encoding: Encoding,
+    head: Head,
+    remark: Option<&'a str>,
+) -> HeaderWriter<'a> {
+    let start = out.len();
+    out.reserve(512);
+    out.extend_from_slice(&[0; PREFIX_LEN]);
+    let mut writer = HeaderWriter { out, start, encoding, head, remark, ext_at: 0 };
+    match encoding {
+        Encoding::Json => {
+            writer.out.extend_from_slice(b"{\"code\":");
+            writer.push_integer(i64::from(head.code));
+            writer.out.push(b',');
+        }
+        Encoding::Binary => {
+            // Codes and versions beyond 16 bits lose their upper half, as with Java.
+            writer.out.extend_from_slice(&low_half(head.code));
+            writer.out.push(head.language as u8);
+            writer.out.extend_from_slice(&low_half(head.version));
+            writer.out.extend_from_slice(&head.opaque.to_be_bytes());
+            writer.out.extend_from_slice(&head.flag.to_be_bytes());
+            let remark = remark.unwrap_or_default();
+            writer.out.extend_from_slice(&length(remark.len()));
+            writer.out.extend_from_slice(remark.as_bytes());
+            writer.ext_at = writer.out.len();
+            writer.out.extend_from_slice(&[0; 4]);
+        }
+    }
+    writer
+}
+
+fn low_half(number: i32) -> [u8; 2] {
+    let [_, _, high, low] = number.to_be_bytes();
+    [high, low]
+}
+
+/// A length field. What does not fit is far beyond the frame limit, which is checked at the end.
+fn length(len: usize) -> [u8; 4] {
+    u32::try_from(len).unwrap_or(u32::MAX).to_be_bytes()
+}
+
+/// Takes the ext fields of a frame. Dropping it without finishing leaves garbage in the buffer.
+#[derive(Debug)]
+#[must_use = "the frame is not complete"]
+pub struct HeaderWriter<'a> {
+    out: &'a mut Vec<u8>,
+    start: usize,
+    encoding: Encoding,
+    head: Head,
+    remark: Option<&'a str>,
+    /// Where the ext section begins; 0 while a JSON header has none.
+    ext_at: usize,
+}
+
+impl<'a> HeaderWriter<'a> {
+    /// All fields of a typed header.
+    pub fn header<'h>(&mut self, header: &impl Header<'h>) {
+        header.encode(self);
+    }
+
+    /// A text field.
+    pub fn text(&mut self, name: &str, value: &str) {
+        self.field(name, |out, encoding| match encoding {
+            Encoding::Json => text::push_escaped(out, value),
+            Encoding::Binary => out.extend_from_slice(value.as_bytes()),
+        });
+    }
+
+    /// A number, in decimal.
+    pub fn integer(&mut self, name: &str, value: i64) {
+        let mut digits = itoa::Buffer::new();
+        let digits = digits.format(value);
+        self.field(name, |out, _| out.extend_from_slice(digits.as_bytes()));
+    }
+
+    /// `true` or `false`.
+    pub fn boolean(&mut self, name: &str, value: bool) {
+        let value: &[u8] = if value { b"true" } else { b"false" };
+        self.field(name, |out, _| out.extend_from_slice(value));
+    }
+
+    /// A value that `write` appends piece by piece. It must append UTF-8 that JSON need not escape: ids, digits,
+    /// commas.
+    pub fn plain_with(&mut self, name: &str, write: impl FnOnce(&mut Vec<u8>)) {
+        self.field(name, |out, _| write(out));
+    }
+
+    #[inline]
+    fn field(&mut self, name: &str, write: impl FnOnce(&mut Vec<u8>, Encoding)) {
+        match self.encoding {
+            Encoding::Json => {
+                if self.ext_at == 0 {
+                    self.ext_at = self.out.len();
+                    self.out.extend_from_slice(b"\"extFields\":{\"");
+                } else {
+                    self.out.extend_from_slice(b",\"");
+                }
+                text::push_escaped(self.out, name);
+                self.out.extend_from_slice(b"\":\"");
+                write(self.out, Encoding::Json);
+                self.out.push(b'"');
+            }
+            Encoding::Binary => {
+                // A relayed field may have any name; one that cannot be written cannot be meant for anybody.
+                let Ok(name_len) = i16::try_from(name.len()) else { return };
+                self.out.extend_from_slice(&name_len.to_be_bytes());
+                self.out.extend_from_slice(name.as_bytes());
+                let value_at = self.out.len() + 4;
+                self.out.extend_from_slice(&[0; 4]);
+                write(self.out, Encoding::Binary);
+                let value_len = length(self.out.len() - value_at);
+                self.out[value_at - 4..value_at].copy_from_slice(&value_len);
+            }
+        }
+    }
+
+    fn push_integer(&mut self, value: i64) {
+        self.out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
+    }
+
+    /// Ends the header and goes on to the body.
+    pub fn body(mut self) -> BodyWriter<'a> {
+        self.close();
+        BodyWriter { out: self.out, start: self.start }
+    }
+
+    /// Ends a frame without a body. Returns its length.
+    ///
+    /// # Errors
+    /// If the frame is too long.
+    pub fn finish(self) -> Result<usize, FrameTooLong> {
+        self.body().finish()
+    }
+
+    /// Ends a frame with this body. Returns its length.
+    ///
+    /// # Errors
+    /// If the frame is too long.
+    pub fn finish_with(self, body: &[u8]) -> Result<usize, FrameTooLong> {
+        let writer = self.body();
+        writer.out.extend_from_slice(body);
+        writer.finish()
+    }
+
+    fn close(&mut self) {
+        match self.encoding {
+            Encoding::Json => {
+                // Alphabetical like Java's, whose parser is fastest that way.
+                self.out.extend_from_slice(if self.ext_at == 0 { b"\"flag\":" } else { b"},\"flag\":" });
+                self.push_integer(i64::from(self.head.flag));
+                self.out.extend_from_slice(b",\"language\":\"");
+                self.out.extend_from_slice(self.head.language.name().as_bytes());
+                self.out.extend_from_slice(b"\",\"opaque\":");
+                self.push_integer(i64::from(self.head.opaque));
+                if let Some(remark) = self.remark {
+                    self.out.extend_from_slice(b",\"remark\":");
+                    text::push_quoted(self.out, remark);
+                }
+                self.out.extend_from_slice(b",\"serializeTypeCurrentRPC\":\"JSON\",\"version\":");
+                self.push_integer(i64::from(self.head.version));
+                self.out.push(b'}');
+            }
+            Encoding::Binary => {
+                let ext_len = length(self.out.len() - self.ext_at - 4);
+                self.out[self.ext_at..self.ext_at + 4].copy_from_slice(&ext_len);
+            }
+        }
+        let mut mark = length(self.out.len() - self.start - PREFIX_LEN);
+        // A header beyond 24 bits makes the frame too long as well, which `finish` finds.
+        mark[0] = self.encoding as u8;
+        self.out[self.start + 4..self.start + 8].copy_from_slice(&mark);
+    }
+}
+
+impl FieldSink for HeaderWriter<'_> {
+    fn text(&mut self, name: &'static str, value: &str) {
+        HeaderWriter::text(self, name, value);
+    }
+
+    fn integer(&mut self, name: &'static str, value: i64) {
+        HeaderWriter::integer(self, name, value);
+    }
+
+    fn boolean(&mut self, name: &'static str, value: bool) {
+        HeaderWriter::boolean(self, name, value);
+    }
+}
+
+/// The body of a frame: whatever is appended to [`BodyWriter::buffer`] before [`BodyWriter::finish`].
+#[derive(Debug)]
+#[must_use = "the frame is not complete"]
+pub struct BodyWriter<'a> {
+    out: &'a mut Vec<u8>,
+    start: usize,
+}
+
+impl BodyWriter<'_> {
+    /// The buffer that holds the frame so far; only append to it.
+    pub fn buffer(&mut self) -> &mut Vec<u8> {
+        self.out
+    }
+
+    /// Ends the frame. Returns its length.
+    ///
+    /// # Errors
+    /// If the frame is too long; it is taken back.
+    pub fn finish(self) -> Result<usize, FrameTooLong> {
+        let len = self.out.len() - self.start;
+        if len > FRAME_LEN_MAX {
+            self.out.truncate(self.start);
+            return Err(FrameTooLong { len });
+        }
+        self.out[self.start..self.start + 4].copy_from_slice(&length(len - 4));
+        Ok(len)
+    }
+
+    /// Takes the whole frame back, as if it had never been begun.
+    pub fn cancel(self) {
+        self.out.truncate(self.start);
+    }
+}

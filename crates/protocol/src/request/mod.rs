@@ -1,0 +1,7 @@
+//! Headers of requests, by area.
+
+mod pull;
+mod send;
+
+pub use self::pull::*;
+pub use self::send::*;
