@@ -84,6 +84,17 @@ impl Files {
         i64::try_from(self.file_size / ENTRY_SIZE as u64).unwrap_or(i64::MAX)
     }
 
+    pub(super) fn is_writable(&self) -> bool {
+        self.access == Access::ReadWrite
+    }
+
+    /// The number of the file with this name; `None` if it is none of a queue's.
+    pub(super) fn number_of(&self, name: &str) -> Option<u32> {
+        let start = parse_file_name(name)?;
+        let number = start.is_multiple_of(self.file_size).then_some(start / self.file_size)?;
+        u32::try_from(number).ok().filter(|number| *number < u32::MAX)
+    }
+
     pub(super) fn queue_dir(&self, topic: &str, id: QueueId) -> PathBuf {
         self.dir.join(topic).join(id.0.to_string())
     }
@@ -232,6 +243,12 @@ impl Files {
 /// Name of the file that starts at this byte position of its queue (or of the log).
 pub(crate) fn file_name(start: u64) -> String {
     format!("{start:020}")
+}
+
+/// The start behind such a name.
+fn parse_file_name(name: &str) -> Option<u64> {
+    let digits = name.len() == 20 && name.bytes().all(|byte| byte.is_ascii_digit());
+    digits.then(|| name.parse().ok())?
 }
 
 /// Removes a file that may be gone already.

@@ -76,7 +76,7 @@ impl Queue {
 
     /// The first file of a queue that starts in the middle: Java stops reading a file at the first zero entry, so
     /// everything before the first message is blank instead.
-    fn fill_before_first(
+    pub(super) fn fill_before_first(
         self: &Arc<Self>,
         number: u32,
         file: &Arc<dyn crate::disk::DiskFile>,

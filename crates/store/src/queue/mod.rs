@@ -18,6 +18,7 @@ mod entry;
 mod files;
 mod flush;
 mod reader;
+mod recover;
 mod table;
 mod trim;
 mod waiters;
@@ -35,9 +36,11 @@ use self::files::Files;
 pub use self::files::QueueConfig;
 pub use self::flush::Flushed;
 pub use self::reader::{EntriesError, Wait};
+pub use self::recover::{Claim, Claims, Gap, Load, Loaded, QueueFault, QueueFinding, Replayed};
 pub use self::table::Queues;
 use self::waiters::Waiters;
 pub use self::waiters::{Notify, TagFilter, Watch, Woken};
+use crate::dispatch::TopicHash;
 
 /// A failure on the files of a queue.
 #[derive(Debug, thiserror::Error)]
@@ -96,6 +99,7 @@ impl QueueError {
 /// What the queues of a topic share.
 pub(crate) struct Topic {
     name: Box<str>,
+    hash: TopicHash,
     files: Arc<Files>,
     /// Set when the topic is deleted. A topic of the same name that comes later is another value.
     deleted: AtomicBool,
@@ -245,6 +249,12 @@ impl Queue {
         &self.topic.name
     }
 
+    /// Beginning of the hashes under which the index keeps keys of this topic.
+    #[must_use]
+    pub fn topic_hash(&self) -> TopicHash {
+        self.topic.hash
+    }
+
     /// Number within the topic.
     #[must_use]
     pub fn id(&self) -> QueueId {
@@ -326,7 +336,6 @@ impl Queue {
             });
         } else if max == 0 {
             // The older files of this queue are gone: it starts in the middle.
-            self.min.store(offset.0, Ordering::Release);
             Pushed::Appended
         } else if offset.0 - max <= GAP_MAX {
             Pushed::AfterGap(offset.0 - max)
@@ -340,6 +349,7 @@ impl Queue {
             });
         };
         if self.min.load(Ordering::Relaxed) >= max {
+            self.min.store(offset.0, Ordering::Release);
             tail.min_physical = entry.physical;
         }
         tail.end_physical = entry.end();

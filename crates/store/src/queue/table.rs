@@ -15,6 +15,7 @@ use super::files::{Files, QueueConfig};
 use super::flush::{FlushBuffer, Flushed};
 use super::{Queue, QueueError, Topic, Woken};
 use crate::disk::Disk;
+use crate::dispatch::TopicHash;
 
 /// The queues of a store.
 ///
@@ -23,6 +24,8 @@ pub struct Queues {
     pub(super) files: Arc<Files>,
     pub(super) deletions: Deletions,
     topics: RwLock<HashMap<TopicName, SmallVec<[Arc<Queue>; 1]>>>,
+    /// Queues with something behind their end, until recovery erases it.
+    pub(super) leftovers: Mutex<Vec<Arc<Queue>>>,
     /// Held by whoever changes files.
     pub(super) turn: Mutex<FlushBuffer>,
 }
@@ -55,7 +58,13 @@ impl Queues {
     #[must_use]
     pub fn new(config: &QueueConfig, disk: Arc<dyn Disk>) -> Self {
         let files = Arc::new(Files::new(config, disk));
-        Self { deletions: Deletions::new(&files), files, topics: RwLock::default(), turn: Mutex::default() }
+        Self {
+            deletions: Deletions::new(&files),
+            files,
+            topics: RwLock::default(),
+            leftovers: Mutex::default(),
+            turn: Mutex::default(),
+        }
     }
 
     /// Reads which topics were deleted while records of theirs are still in the log. To be called before replaying.
@@ -102,6 +111,7 @@ impl Queues {
         }
         let shared = Arc::new(Topic {
             name: topic.into(),
+            hash: TopicHash::new(topic),
             files: Arc::clone(&self.files),
             deleted: AtomicBool::new(false),
         });
@@ -159,6 +169,17 @@ impl Queues {
         }
         woken.notify();
         queues
+    }
+
+    /// Takes a queue that has no files out of the table.
+    pub(super) fn forget_queue(&self, queue: &Arc<Queue>) {
+        let mut topics = self.topics.write();
+        if let Some(queues) = topics.get_mut(queue.topic()) {
+            queues.retain(|other| !Arc::ptr_eq(other, queue));
+            if queues.is_empty() {
+                topics.remove(queue.topic());
+            }
+        }
     }
 
     /// Frees the name of a topic whose queues are gone.

@@ -13,12 +13,12 @@ use crate::disk::{Access, RealDisk};
 /// Ten entries to a file.
 const FILE_SIZE: u64 = 200;
 
-struct Fixture {
-    root: tempfile::TempDir,
-    queues: Queues,
+pub(super) struct Fixture {
+    pub(super) root: tempfile::TempDir,
+    pub(super) queues: Queues,
 }
 
-fn config(root: &Path) -> QueueConfig {
+pub(super) fn config(root: &Path) -> QueueConfig {
     QueueConfig {
         dir: root.join("consumequeue"),
         side_dir: root.join("ferromq"),
@@ -29,14 +29,14 @@ fn config(root: &Path) -> QueueConfig {
 }
 
 impl Fixture {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let root = tempfile::tempdir().unwrap();
         std::fs::create_dir_all(root.path().join("ferromq/tmp")).unwrap();
         let queues = Queues::new(&config(root.path()), Arc::new(RealDisk::default()));
         Self { root, queues }
     }
 
-    fn queue(&self) -> Arc<Queue> {
+    pub(super) fn queue(&self) -> Arc<Queue> {
         self.queues.get("orders", QueueId(3))
     }
 
@@ -46,21 +46,21 @@ impl Fixture {
 }
 
 /// The `i`-th record of a test: 100 bytes each.
-fn entry(i: i64) -> Entry {
+pub(super) fn entry(i: i64) -> Entry {
     Entry { physical: PhysicalOffset(i * 100), size: 100, tag_code: i % 3 }
 }
 
-fn push(queue: &Arc<Queue>, offset: i64, entry: Entry) -> Result<Pushed, PushError> {
+pub(super) fn push(queue: &Arc<Queue>, offset: i64, entry: Entry) -> Result<Pushed, PushError> {
     queue.push(QueueOffset(offset), entry, &mut Woken::default())
 }
 
-fn fill(queue: &Arc<Queue>, offsets: std::ops::Range<i64>) {
+pub(super) fn fill(queue: &Arc<Queue>, offsets: std::ops::Range<i64>) {
     for i in offsets {
         assert_eq!(push(queue, i, entry(i)), Ok(Pushed::Appended));
     }
 }
 
-fn read(queue: &Queue, from: i64, max: usize) -> Vec<Entry> {
+pub(super) fn read(queue: &Queue, from: i64, max: usize) -> Vec<Entry> {
     let mut out = Vec::new();
     queue.entries(QueueOffset(from), max, Wait::Allowed, &mut out).unwrap();
     out

@@ -152,7 +152,9 @@ impl Queue {
     pub(super) fn remove_all(&self) -> Result<(), QueueError> {
         let files = self.files();
         let dir = files.queue_dir(self.topic(), self.id());
-        let names = files.disk.list(&dir).map_err(QueueError::io("list", &dir))?;
+        let mut names = files.disk.list(&dir).map_err(QueueError::io("list", &dir))?;
+        // The newest first: a crash leaves files that follow each other.
+        names.sort_unstable_by(|a, b| b.name.cmp(&a.name));
         let per_file = files.entries_per_file();
         let (first, max) = (self.tail.lock().first_file, self.max.load(Ordering::Relaxed));
         if first != NO_FILE {
