@@ -302,11 +302,16 @@ impl BrokerConfig {
     pub fn updated(&self, body: &[u8]) -> Result<(Self, Changes), UpdateError> {
         let (settings, changes) = self.settings.updated(body, ALWAYS_REFUSED)?;
         let next = Self::from_settings(settings)?;
-        Ok((Self { live: next.live, settings: next.settings, ..self.clone() }, changes))
+        let mut config = Self { live: next.live, settings: next.settings, ..self.clone() };
+        if next.listen.port == 0 {
+            config.set_bound_port(self.listen.port);
+        }
+        Ok((config, changes))
     }
 
     /// The port that was bound, when the configured one was 0.
     pub fn set_bound_port(&mut self, port: u16) {
+        self.listen.port = port;
         self.settings.settle("listenPort", port.to_string());
         let replication = self.replication_port(port);
         self.settings.settle("haListenPort", replication.to_string());
@@ -515,7 +520,7 @@ impl Clients {
 }
 
 impl Live {
-    fn read(settings: &Settings, problems: &mut Vec<Problem>) -> Self {
+    pub(crate) fn read(settings: &Settings, problems: &mut Vec<Problem>) -> Self {
         let name_servers = settings.text_if_set("namesrvAddr").map(name_servers).unwrap_or(Ok(Vec::new()));
         let name_servers = name_servers.unwrap_or_else(|problem| {
             problems.push(problem);

@@ -131,11 +131,16 @@ impl NamesrvConfig {
     pub fn updated(&self, body: &[u8]) -> Result<(Self, Changes), UpdateError> {
         let (settings, changes) = self.settings.updated(body, ALWAYS_REFUSED)?;
         let next = Self::from_settings(settings)?;
-        Ok((Self { live: next.live, settings: next.settings, ..self.clone() }, changes))
+        let mut config = Self { live: next.live, settings: next.settings, ..self.clone() };
+        if next.listen.port == 0 {
+            config.set_bound_port(self.listen.port);
+        }
+        Ok((config, changes))
     }
 
     /// The port that was bound, when the configured one was 0.
     pub fn set_bound_port(&mut self, port: u16) {
+        self.listen.port = port;
         self.settings.settle("listenPort", port.to_string());
     }
 }

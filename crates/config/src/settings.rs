@@ -34,9 +34,21 @@ pub struct Settings {
 
 #[derive(Clone, Debug)]
 struct Value {
-    /// `None` is Java's null.
+    /// What the source says; `None` is Java's null.
     text: Option<String>,
     source: Source,
+    /// What it is taken as, where that is something else: a chosen port, the id of a master.
+    taken: Option<String>,
+}
+
+impl Value {
+    fn new(text: Option<String>, source: Source) -> Self {
+        Self { text, source, taken: None }
+    }
+
+    fn reported(&self) -> Option<&str> {
+        self.taken.as_deref().or(self.text.as_deref())
+    }
 }
 
 /// Something a person may want to know; the start goes on.
@@ -161,8 +173,7 @@ impl Settings {
         assignments: &[Assignment],
         strictness: Strictness,
     ) -> (Self, Vec<Problem>) {
-        let values =
-            table.keys().map(|key| Value { text: key.default_text(host), source: Source::BuiltIn }).collect();
+        let values = table.keys().map(|key| Value::new(key.default_text(host), Source::BuiltIn)).collect();
         let mut settings = Self {
             table,
             host: host.clone(),
@@ -189,7 +200,7 @@ impl Settings {
             let key = table.rows()[index].key;
             match read_value(key, &assignment.value, strictness) {
                 Ok(text) => {
-                    settings.values[index] = Value { text: Some(text), source: assignment.source.clone() };
+                    settings.values[index] = Value::new(Some(text), assignment.source.clone());
                 }
                 Err(expected) if strictness == Strictness::Lenient => settings.notices.push(Notice {
                     level: Level::Warn,
@@ -274,10 +285,10 @@ impl Settings {
         &self.host
     }
 
-    /// Value of a key as text, `None` for null or an unknown key.
+    /// Value of a key as it is reported, `None` for null or an unknown key.
     pub fn value(&self, name: &str) -> Option<&str> {
         match self.table.index_of(name) {
-            Some(index) => self.values[index].text.as_deref(),
+            Some(index) => self.values[index].reported(),
             None => self.unknown.get(name).map(String::as_str),
         }
     }
@@ -290,7 +301,7 @@ impl Settings {
     /// Reports a value that follows from others instead of the one in the table.
     pub(crate) fn settle(&mut self, name: &'static str, text: String) {
         let index = self.index(name);
-        self.values[index].text = Some(text);
+        self.values[index].taken = Some(text);
     }
 
     fn index(&self, name: &'static str) -> usize {
@@ -360,7 +371,7 @@ impl Settings {
     pub fn reported(&self) -> impl Iterator<Item = (&str, &str)> {
         let mut all = BTreeMap::new();
         for (row, value) in self.table.rows().iter().zip(&self.values) {
-            let Some(text) = &value.text else { continue };
+            let Some(text) = value.reported() else { continue };
             if row.always_reported || value.source.is_explicit() {
                 all.insert(row.key.name, shown(row.key, text));
             }
@@ -393,7 +404,7 @@ impl Settings {
     pub fn report_with_sources(&self) -> String {
         let mut lines = BTreeMap::new();
         for (row, value) in self.table.rows().iter().zip(&self.values) {
-            if let Some(text) = &value.text {
+            if let Some(text) = value.reported() {
                 lines.insert(row.key.name, (value.source.to_string(), shown(row.key, text)));
             }
         }
@@ -443,7 +454,7 @@ impl Settings {
                 let list = if key.reloadable { &mut changes.acting } else { &mut changes.after_restart };
                 list.push(key.name);
             }
-            settings.values[index] = Value { text: Some(text), source: Source::Update };
+            settings.values[index] = Value::new(Some(text), Source::Update);
         }
         Ok((settings, changes))
     }
@@ -550,4 +561,49 @@ fn unsupported(key: &'static Key, value: String, at: &Source, host: &Host) -> Pr
 
 fn shown<'a>(key: &Key, text: &'a str) -> &'a str {
     if key.secret && !text.is_empty() { "******" } else { text }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::broker::{BrokerConfig, BrokerSources, Live};
+    use crate::namesrv::{NamesrvConfig, NamesrvSources};
+
+    fn names(table: &Table, wanted: impl Fn(&Key) -> bool) -> std::collections::BTreeSet<&'static str> {
+        table.keys().filter(|key| wanted(key)).map(|key| key.name).collect()
+    }
+
+    /// A key that says it is honoured is one that a section was made from, and the other way round.
+    #[test]
+    fn the_sections_read_exactly_the_honoured_keys() {
+        // What decides about other keys is read where they are judged, not by a section.
+        let read_by_checks = ["enableControllerMode", "enableDLegerCommitLog", "brokerRole"];
+        let read_by_loading = ["tls.config.file", "configBlackList"];
+
+        let mut sources = BrokerSources::new(|_| None);
+        // Looked at only where they are set.
+        for key in ["brokerIP1", "brokerIP2"] {
+            sources.command_line.push(Assignment::command_line("--set", key, "192.0.2.9"));
+        }
+        let settings = BrokerConfig::load(&Host::fictitious(), &sources).unwrap().settings;
+        let mut read = settings.read.lock().unwrap().clone();
+        read.retain(|key| !read_by_checks.contains(key));
+        read.extend(read_by_loading);
+        assert_eq!(read, names(Table::broker(), |key| key.kind == Kind::Honoured));
+
+        let settings =
+            NamesrvConfig::load(&Host::fictitious(), &NamesrvSources::new(|_| None)).unwrap().settings;
+        let mut read = settings.read.lock().unwrap().clone();
+        read.extend(read_by_loading);
+        assert_eq!(read, names(Table::namesrv(), |key| key.kind == Kind::Honoured));
+    }
+
+    /// What acts at once is in [`Live`], and everything in it acts at once.
+    #[test]
+    fn the_live_section_reads_exactly_the_reloadable_keys() {
+        let (settings, _) = Settings::resolve(Table::broker(), &Host::fictitious(), &[], Strictness::Strict);
+        Live::read(&settings, &mut Vec::new());
+        let read = settings.read.lock().unwrap().clone();
+        assert_eq!(read, names(Table::broker(), |key| key.reloadable));
+    }
 }
