@@ -166,6 +166,11 @@ macro_rules! headers {
                 }
             }
         )+
+
+        /// All headers of this module, for the comparison with Java's classes.
+        #[cfg(test)]
+        pub(crate) const DECLARED: &[(&str, &[(&str, bool)])] =
+            &[$((<$name as $crate::header::Header>::JAVA, <$name as $crate::header::Header>::FIELDS),)+];
     };
 
     // A header without text has no lifetime of its own; any will do.

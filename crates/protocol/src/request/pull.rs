@@ -21,13 +21,13 @@ headers! {
         /// Bits of [`crate::sys_flag::pull`].
         sys_flag: i32 = "sysFlag" required,
         /// Offset to commit, if the flag says so.
-        commit_offset: QueueOffset = "commitOffset" required,
+        commit_offset: QueueOffset = "commitOffset" or (QueueOffset(0)),
         /// How long the request may be held.
-        suspend_timeout_ms: i64 = "suspendTimeoutMillis" required,
+        suspend_timeout_ms: i64 = "suspendTimeoutMillis" or (0),
         /// Filter expression.
         subscription: Option<&'a str> = "subscription" or (None),
         /// Version of the subscription.
-        sub_version: TimestampMs = "subVersion" required,
+        sub_version: TimestampMs = "subVersion" or (TimestampMs(0)),
         /// `TAG` or `SQL92`.
         expression_type: Option<&'a str> = "expressionType" or (None),
         /// Bytes wanted at most.

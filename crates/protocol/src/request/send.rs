@@ -1,19 +1,24 @@
-//! Sending: codes 10, 310, 320, 324, 325 and 36.
+//! Sending: codes 10, 310, 320, 324, 325, 326, 36 and 370.
+//!
+//! What only matters when a topic is created on the way has a default, since Java misses it no sooner either.
 
 use crate::header::declare::headers;
 use crate::types::{PhysicalOffset, QueueId, TimestampMs};
+
+/// Queues a Java client asks for when a topic is created by sending.
+pub const DEFAULT_TOPIC_QUEUE_NUMS: i32 = 4;
 
 headers! {
     /// SEND_MESSAGE_V2 (310), SEND_BATCH_MESSAGE (320), SEND_REPLY_MESSAGE_V2 (325): one-letter names.
     pub struct SendMessageV2<'a>: "SendMessageRequestHeaderV2" strict {
         /// Group of the producer.
-        producer_group: &'a str = "a" required,
+        producer_group: &'a str = "a" or (""),
         /// Topic to send to.
         topic: &'a str = "b" required,
         /// Topic whose settings a topic created on the way takes.
-        default_topic: &'a str = "c" required,
+        default_topic: &'a str = "c" or (""),
         /// Queues wanted for it.
-        default_topic_queue_nums: i32 = "d" required,
+        default_topic_queue_nums: i32 = "d" or (DEFAULT_TOPIC_QUEUE_NUMS),
         /// Negative: the broker chooses.
         queue_id: QueueId = "e" required,
         /// Bits of [`crate::sys_flag`].
@@ -39,13 +44,13 @@ headers! {
     /// SEND_MESSAGE (10), SEND_REPLY_MESSAGE (324): the same with long names.
     pub struct SendMessage<'a>: "SendMessageRequestHeader" {
         /// Group of the producer.
-        producer_group: &'a str = "producerGroup" required,
+        producer_group: &'a str = "producerGroup" or (""),
         /// Topic to send to.
         topic: &'a str = "topic" required,
         /// Topic whose settings a topic created on the way takes.
-        default_topic: &'a str = "defaultTopic" required,
+        default_topic: &'a str = "defaultTopic" or (""),
         /// Queues wanted for it.
-        default_topic_queue_nums: i32 = "defaultTopicQueueNums" required,
+        default_topic_queue_nums: i32 = "defaultTopicQueueNums" or (DEFAULT_TOPIC_QUEUE_NUMS),
         /// Negative: the broker chooses.
         queue_id: QueueId = "queueId" required,
         /// Bits of [`crate::sys_flag`].
@@ -84,6 +89,50 @@ headers! {
         unit_mode: bool = "unitMode" or (false),
         /// Overrides the group's maximum.
         max_reconsume_times: Option<i32> = "maxReconsumeTimes" or (None),
+        /// Name of the broker the client means.
+        broker_name: Option<&'a str> = "bname" or (None),
+    }
+
+    /// PUSH_REPLY_MESSAGE_TO_CLIENT (326), from broker to requester.
+    pub struct ReplyMessage<'a>: "ReplyMessageRequestHeader" {
+        /// Group of the producer that replied.
+        producer_group: &'a str = "producerGroup" required,
+        /// Reply topic.
+        topic: &'a str = "topic" required,
+        /// As in the send.
+        default_topic: &'a str = "defaultTopic" or (""),
+        /// As in the send.
+        default_topic_queue_nums: i32 = "defaultTopicQueueNums" or (DEFAULT_TOPIC_QUEUE_NUMS),
+        /// As in the send.
+        queue_id: QueueId = "queueId" required,
+        /// Bits of [`crate::sys_flag`].
+        sys_flag: i32 = "sysFlag" required,
+        /// Clock of the replier.
+        born_timestamp: TimestampMs = "bornTimestamp" required,
+        /// The user's flag.
+        flag: i32 = "flag" required,
+        /// Property string.
+        properties: Option<&'a str> = "properties" or (None),
+        /// As in the send.
+        reconsume_times: Option<i32> = "reconsumeTimes" or (None),
+        /// Unit mode.
+        unit_mode: bool = "unitMode" or (false),
+        /// Address of the replier, `ip:port`.
+        born_host: &'a str = "bornHost" required,
+        /// Address of the broker, `ip:port`.
+        store_host: &'a str = "storeHost" required,
+        /// Clock of the broker.
+        store_timestamp: TimestampMs = "storeTimestamp" required,
+    }
+
+    /// RECALL_MESSAGE (370).
+    pub struct RecallMessage<'a>: "RecallMessageRequestHeader" {
+        /// Group of the producer.
+        producer_group: Option<&'a str> = "producerGroup" or (None),
+        /// Topic the delayed message was sent to.
+        topic: &'a str = "topic" required,
+        /// What the send returned.
+        recall_handle: &'a str = "recallHandle" required,
         /// Name of the broker the client means.
         broker_name: Option<&'a str> = "bname" or (None),
     }
