@@ -11,7 +11,7 @@ use ferromq_protocol::types::{BrokerId, TimestampMs};
 
 use crate::address::{host_text, unreachable_because};
 use crate::host::Host;
-use crate::server::{Listen, Tls, resolve};
+use crate::server::{Listen, OutgoingTls, Tls, resolve};
 use crate::settings::{Changes, Level, Problem, Problems, Settings, Strictness, UpdateError};
 use crate::source::{Assignment, Source, read_environment, read_file};
 use crate::store::{QueryLimits, ReadLimits, Retention, StoreSection};
@@ -71,6 +71,8 @@ pub struct BrokerConfig {
     pub listen: Listen,
     /// Encryption of its ports.
     pub tls: Tls,
+    /// Encryption of connections it opens; `None` is plain.
+    pub outgoing_tls: Option<OutgoingTls>,
     /// How it registers at name servers.
     pub registration: Registration,
     /// Where and how it stores.
@@ -271,6 +273,7 @@ impl BrokerConfig {
         let identity = Identity::read(&settings, &listen, &mut problems);
         let config = Self {
             tls: Tls::read(&settings, &mut problems),
+            outgoing_tls: OutgoingTls::read(&settings, "useTLS", &mut problems),
             registration: Registration::read(&settings, &mut problems),
             topics: Topics::read(&settings),
             clients: Clients::read(&settings),

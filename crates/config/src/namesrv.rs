@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::broker::add_tls_file;
 use crate::host::Host;
-use crate::server::{Listen, Tls};
+use crate::server::{Listen, OutgoingTls, Tls};
 use crate::settings::{Changes, Problem, Problems, Settings, Strictness, UpdateError};
 use crate::source::{Assignment, read_environment, read_file};
 use crate::table::Table;
@@ -48,6 +48,8 @@ pub struct NamesrvConfig {
     pub listen: Listen,
     /// Encryption of its port.
     pub tls: Tls,
+    /// Encryption of connections it opens; `None` is plain.
+    pub outgoing_tls: Option<OutgoingTls>,
     /// File of the key-value settings.
     pub kv_file: PathBuf,
     /// Where updates are written.
@@ -120,6 +122,7 @@ impl NamesrvConfig {
             file: path("configStorePath", &mut problems),
             listen: Listen::read(&settings, &mut problems),
             tls: Tls::read(&settings, &mut problems),
+            outgoing_tls: OutgoingTls::read(&settings, "tls.enable", &mut problems),
             scan_interval: settings.milliseconds("scanNotActiveBrokerInterval"),
             live: NamesrvLive::read(&settings),
             settings: settings.clone(),

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::settings::{Problem, Settings};
+use crate::source::Source;
 
 /// Where a server listens and what it lets one peer and all peers use.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,11 +19,13 @@ pub struct Listen {
     /// A connection without traffic for so long is closed.
     pub idle: Duration,
     /// Connections served at the same time.
-    pub max_connections: usize,
-    /// Unanswered request bytes of one connection before nothing more is read from it.
-    pub max_in_flight_bytes: usize,
+    pub max_connections: u64,
+    /// Bytes of incomplete requests, all connections together.
+    pub max_unread_bytes: u64,
     /// Bytes that wait for a peer that does not read before it is disconnected.
-    pub max_write_buffer_bytes: usize,
+    pub max_unsent_bytes: usize,
+    /// The same, all connections together.
+    pub max_unsent_bytes_total: u64,
     /// How long clients are told to go away before the end; `None` ends without that.
     pub farewell: Option<Duration>,
     /// Encoding of the headers of requests that this process sends.
@@ -52,12 +55,46 @@ impl HeaderEncoding {
 pub struct Tls {
     /// Which connections are served.
     pub mode: TlsMode,
-    /// What the server shows.
-    pub certificate: Certificate,
+    /// What the server shows; `None` is a self-signed certificate, made when the first client asks.
+    pub certificate: Option<KeyPair>,
     /// Whether clients must show a certificate.
     pub client_certificate: Demand,
     /// Certificates that must have signed those of clients; `None` accepts any.
-    pub client_trust: Option<PathBuf>,
+    pub trust: Option<PathBuf>,
+    /// Cipher suites, separated by commas; `None` is all that are safe.
+    pub ciphers: Option<String>,
+    /// Versions of TLS, separated by commas; `None` is all that are safe.
+    pub protocols: Option<String>,
+}
+
+/// TLS on connections that this process opens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OutgoingTls {
+    /// What is shown to the other side.
+    pub certificate: Option<KeyPair>,
+    /// Certificates that must have signed that of the other side; `None` accepts any.
+    pub trust: Option<PathBuf>,
+    /// Cipher suites, separated by commas; `None` is all that are safe.
+    pub ciphers: Option<String>,
+    /// Versions of TLS, separated by commas; `None` is all that are safe.
+    pub protocols: Option<String>,
+}
+
+/// PEM files; a change of both is picked up while running.
+#[derive(Clone, PartialEq, Eq)]
+pub struct KeyPair {
+    /// Certificate chain.
+    pub chain: PathBuf,
+    /// Private key.
+    pub key: PathBuf,
+    /// Its password.
+    pub password: Option<String>,
+}
+
+impl std::fmt::Debug for KeyPair {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("KeyPair").field("chain", &self.chain).field("key", &self.key).finish_non_exhaustive()
+    }
 }
 
 /// Which connections a port serves; it tells TLS by the first byte.
@@ -69,20 +106,6 @@ pub enum TlsMode {
     Permissive,
     /// Encrypted ones.
     Enforcing,
-}
-
-/// What the server shows to clients.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Certificate {
-    /// Made when the first client asks; clients cannot know it.
-    SelfSigned,
-    /// PEM files; a change of both is picked up while running.
-    Files {
-        /// Certificate chain.
-        chain: PathBuf,
-        /// Private key.
-        key: PathBuf,
-    },
 }
 
 /// Whether something must be shown.
@@ -107,8 +130,9 @@ impl Listen {
             backlog: settings.bounded("serverSocketBacklog"),
             idle: settings.seconds("serverChannelMaxIdleTimeSeconds"),
             max_connections: settings.bounded("maxConnections"),
-            max_in_flight_bytes: settings.bounded("maxConnectionInFlightSize"),
-            max_write_buffer_bytes: settings.bounded("maxConnectionWriteBufferSize"),
+            max_unread_bytes: settings.bounded("maxReceivingSize"),
+            max_unsent_bytes: settings.bounded("maxUnsentSize"),
+            max_unsent_bytes_total: settings.bounded("maxUnsentSizeTotal"),
             farewell: Some(settings.seconds("shutdownWaitTimeSeconds"))
                 .filter(|_| settings.flag("enableShutdownGracefully")),
             own_encoding: match settings.text("rocketmq.serialize.type") {
@@ -127,25 +151,11 @@ impl Tls {
             _ => TlsMode::Permissive,
         };
         let test_mode = settings.flag("tls.test.mode.enable");
-        let asked_for_test_mode = settings.source("tls.test.mode.enable").is_some_and(|by| by.is_explicit());
-        let files = (settings.path_if_set("tls.server.certPath"), settings.path_if_set("tls.server.keyPath"));
-        let certificate = match files {
-            // In Java the test mode, which is on by default, hides configured certificates.
-            (Some(chain), Some(key)) if !(test_mode && asked_for_test_mode) => {
-                Certificate::Files { chain, key }
-            }
-            (None, None) | (Some(_), Some(_)) => Certificate::SelfSigned,
-            (Some(_), None) => {
-                problems.push(settings.rule("tls.server.certPath", "set tls.server.keyPath as well"));
-                Certificate::SelfSigned
-            }
-            (None, Some(_)) => {
-                problems.push(settings.rule("tls.server.keyPath", "set tls.server.certPath as well"));
-                Certificate::SelfSigned
-            }
-        };
-        let without_files = certificate == Certificate::SelfSigned;
-        if mode == TlsMode::Enforcing && without_files && !(test_mode && asked_for_test_mode) {
+        let asked_for_test_mode =
+            test_mode && settings.source("tls.test.mode.enable").is_some_and(Source::is_explicit);
+        // In Java the test mode, which is on by default, hides configured certificates. Here it must be asked for.
+        let certificate = KeyPair::read(settings, SERVER_KEY_PAIR, problems).filter(|_| !asked_for_test_mode);
+        if mode == TlsMode::Enforcing && certificate.is_none() && !asked_for_test_mode {
             problems.push(settings.rule(
                 "tls.server.mode",
                 "set tls.server.certPath and tls.server.keyPath, or tls.test.mode.enable=true for a self-signed \
@@ -153,13 +163,7 @@ impl Tls {
             ));
         }
         // Without a certificate and without the test mode there is nothing to encrypt with.
-        let mode = if without_files && !test_mode { TlsMode::Disabled } else { mode };
-        let client_trust = settings
-            .path_if_set("tls.server.trustCertPath")
-            .filter(|_| settings.flag("tls.server.authClient"));
-        if settings.flag("tls.server.authClient") && client_trust.is_none() {
-            problems.push(settings.rule("tls.server.authClient", "set tls.server.trustCertPath as well"));
-        }
+        let mode = if certificate.is_none() && !test_mode { TlsMode::Disabled } else { mode };
         Self {
             mode,
             certificate,
@@ -168,9 +172,67 @@ impl Tls {
                 "require" => Demand::Require,
                 _ => Demand::None,
             },
-            client_trust,
+            trust: trust(settings, "tls.server.authClient", "tls.server.trustCertPath", problems),
+            ciphers: settings.text_if_set("tls.ciphers").map(str::to_owned),
+            protocols: settings.text_if_set("tls.protocols").map(str::to_owned),
         }
     }
+}
+
+impl OutgoingTls {
+    /// `switch` is the key that turns it on.
+    pub(crate) fn read(
+        settings: &Settings,
+        switch: &'static str,
+        problems: &mut Vec<Problem>,
+    ) -> Option<Self> {
+        let outgoing = Self {
+            certificate: KeyPair::read(settings, CLIENT_KEY_PAIR, problems),
+            trust: trust(settings, "tls.client.authServer", "tls.client.trustCertPath", problems),
+            ciphers: settings.text_if_set("tls.ciphers").map(str::to_owned),
+            protocols: settings.text_if_set("tls.protocols").map(str::to_owned),
+        };
+        Some(outgoing).filter(|_| settings.flag(switch))
+    }
+}
+
+const SERVER_KEY_PAIR: [&str; 3] = ["tls.server.certPath", "tls.server.keyPath", "tls.server.keyPassword"];
+const CLIENT_KEY_PAIR: [&str; 3] = ["tls.client.certPath", "tls.client.keyPath", "tls.client.keyPassword"];
+
+impl KeyPair {
+    fn read(settings: &Settings, names: [&'static str; 3], problems: &mut Vec<Problem>) -> Option<Self> {
+        let [chain_name, key_name, password_name] = names;
+        let password = settings.text_if_set(password_name).map(str::to_owned);
+        match (settings.path_if_set(chain_name), settings.path_if_set(key_name)) {
+            (Some(chain), Some(key)) => Some(Self { chain, key, password }),
+            (None, None) => None,
+            (Some(_), None) => {
+                problems.push(settings.rule(chain_name, format_args!("set {key_name} as well")));
+                None
+            }
+            (None, Some(_)) => {
+                problems.push(settings.rule(key_name, format_args!("set {chain_name} as well")));
+                None
+            }
+        }
+    }
+}
+
+/// Who must have signed the certificates of the other side, if they are verified at all.
+fn trust(
+    settings: &Settings,
+    switch: &'static str,
+    path: &'static str,
+    problems: &mut Vec<Problem>,
+) -> Option<PathBuf> {
+    let trusted = settings.path_if_set(path);
+    if !settings.flag(switch) {
+        return None;
+    }
+    if trusted.is_none() {
+        problems.push(settings.rule(switch, format_args!("set {path} as well")));
+    }
+    trusted
 }
 
 /// An address as it is, or the first one a host name stands for.

@@ -10,7 +10,7 @@ use common::{ConfigFile, broker, notices, problems, set, sources};
 use ferromq_config::address::host_text;
 use ferromq_config::broker::{BrokerConfig, BrokerSources, name_servers};
 use ferromq_config::host::Host;
-use ferromq_config::server::{Certificate, Demand, TlsMode};
+use ferromq_config::server::{Demand, KeyPair, TlsMode};
 use ferromq_config::settings::Level;
 
 #[test]
@@ -183,14 +183,24 @@ fn enforced_tls_needs_certificates() {
         problems("tls.server.mode=enforcing\ntls.test.mode.enable=false").contains("set tls.server.certPath")
     );
     let test = broker("tls.server.mode=enforcing\ntls.test.mode.enable=true").unwrap().tls;
-    assert_eq!((test.mode, test.certificate), (TlsMode::Enforcing, Certificate::SelfSigned));
+    assert_eq!((test.mode, test.certificate), (TlsMode::Enforcing, None));
     let files = "tls.server.certPath=/c.pem\ntls.server.keyPath=/k.pem";
     let real = broker(&format!("tls.server.mode=enforcing\n{files}")).unwrap().tls;
     assert_eq!(real.mode, TlsMode::Enforcing);
-    assert_eq!(real.certificate, Certificate::Files { chain: "/c.pem".into(), key: "/k.pem".into() });
+    assert_eq!(
+        real.certificate,
+        Some(KeyPair { chain: "/c.pem".into(), key: "/k.pem".into(), password: None })
+    );
     for half in files.lines() {
         assert!(problems(half).contains("as well"), "{half}");
     }
+}
+
+#[test]
+fn a_test_mode_that_is_asked_for_hides_certificates_as_in_java() {
+    let files = "tls.server.certPath=/c.pem\ntls.server.keyPath=/k.pem";
+    assert!(broker(files).unwrap().tls.certificate.is_some());
+    assert_eq!(broker(&format!("{files}\ntls.test.mode.enable=true")).unwrap().tls.certificate, None);
 }
 
 #[test]
@@ -207,8 +217,20 @@ fn certificates_of_clients() {
     .unwrap()
     .tls;
     assert_eq!(tls.client_certificate, Demand::Require);
-    assert_eq!(tls.client_trust, Some("/ca.pem".into()));
+    assert_eq!(tls.trust, Some("/ca.pem".into()));
     assert!(problems("tls.server.authClient=true").contains("set tls.server.trustCertPath as well"));
+}
+
+#[test]
+fn outgoing_connections_are_encrypted_when_either_name_of_the_key_says_so() {
+    assert_eq!(broker("tls.client.certPath=/c\ntls.client.keyPath=/k").unwrap().outgoing_tls, None);
+    for switch in ["useTLS", "tls.enable"] {
+        let outgoing =
+            broker(&format!("{switch}=true\ntls.protocols=TLSv1.3")).unwrap().outgoing_tls.unwrap();
+        assert_eq!(outgoing.protocols.as_deref(), Some("TLSv1.3"));
+    }
+    assert!(common::namesrv("tls.enable=true").unwrap().outgoing_tls.is_some());
+    assert!(problems("tls.client.authServer=true").contains("set tls.client.trustCertPath as well"));
 }
 
 #[test]

@@ -58,6 +58,7 @@ impl Table {
                 (namesrv::CONTROLLER, false),
                 (net::SERVER, true),
                 (tls::KEYS, false),
+                (tls::ENABLE, false),
                 (ours::SERVER, true),
             ])
         });

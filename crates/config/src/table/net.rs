@@ -31,7 +31,10 @@ pub(crate) const CLIENT: &[Key] = &[
     Key::int("connectTimeoutMillis", 3000)
         .positive()
         .honoured("Milliseconds a connection to a name server may take to open."),
-    Key::bool("useTLS", false).unsupported("connections to name servers are encrypted"),
+    Key::bool("useTLS", false)
+        .alias(&["tls.enable"])
+        .env("ROCKETMQ_TLS_ENABLE")
+        .honoured("Connections to name servers are encrypted."),
     Key::text("socksProxyConfig", "{}").unsupported("connections to name servers go through a SOCKS proxy"),
     Key::int("clientWorkerThreads", 4).irrelevant(NO_POOLS),
     Key::int("clientCallbackExecutorThreads", 0).of_host(processors).irrelevant(NO_POOLS),

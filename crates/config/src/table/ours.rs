@@ -28,14 +28,15 @@ pub(crate) const BROKER: &[Key] = &[
 /// Of every server.
 pub(crate) const SERVER: &[Key] = &[
     Key::int("maxConnections", 65_536).positive().honoured("Connections served at the same time."),
-    Key::int("maxConnectionInFlightSize", 32 * 1024 * 1024)
-        .within(16 * 1024 * 1024, i32::MAX as i64)
-        .honoured(
-            "Bytes of requests without an answer that one connection may have; then nothing is read from it.",
-        ),
-    Key::int("maxConnectionWriteBufferSize", 64 * 1024 * 1024)
+    Key::long("maxReceivingSize", 256 * 1024 * 1024).within(16 * 1024 * 1024, i64::MAX).honoured(
+        "Bytes of requests that are being received, all connections together; more waits in the kernel.",
+    ),
+    Key::int("maxUnsentSize", 32 * 1024 * 1024)
         .within(1024 * 1024, i32::MAX as i64)
-        .honoured("Bytes waiting for a client that does not read; then it is disconnected."),
+        .honoured("Bytes waiting for one client that does not read; beyond, it is disconnected."),
+    Key::long("maxUnsentSizeTotal", 512 * 1024 * 1024)
+        .within(1024 * 1024, i64::MAX)
+        .honoured("The same for all clients together; beyond, the one that asks for more is disconnected."),
     Key::choice("rocketmq.serialize.type", &["JSON", "ROCKETMQ"])
         .env("ROCKETMQ_SERIALIZE_TYPE")
         .honoured("Encoding of the headers of requests that this process sends."),
