@@ -222,6 +222,8 @@ pub struct Live {
     pub delete_pop_retry_topics: bool,
     /// Sends are refused before this time.
     pub accept_sends_from: TimestampMs,
+    /// Largest message body in bytes.
+    pub max_body_bytes: usize,
     /// Producers may send traces.
     pub trace: bool,
     /// Pulls are held as long as the consumer allows.
@@ -541,6 +543,7 @@ impl Live {
             protect_system_topics: settings.flag("validateSystemTopicWhenUpdateTopic"),
             delete_pop_retry_topics: settings.flag("clearRetryTopicWhenDeleteTopic"),
             accept_sends_from: TimestampMs(settings.number("startAcceptSendRequestTimeStamp")),
+            max_body_bytes: settings.bounded("maxMessageSize"),
             trace: settings.flag("traceOn"),
             long_polling: settings.flag("longPollingEnable"),
             short_polling: settings.milliseconds("shortPollingTimeMills"),

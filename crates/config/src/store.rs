@@ -27,14 +27,16 @@ pub struct StoreSection {
     pub sync_timeout: Duration,
     /// Between two complete syncs of queues and index.
     pub thorough_sync_interval: Duration,
-    /// Largest message body in bytes.
+    /// Largest message body in bytes at the start.
     pub max_body_bytes: usize,
-    /// Topics longer than 127 characters are stored in the second version of the record.
-    pub long_topics: bool,
+    /// Delays by level, as `1s 5s 10m`.
+    pub delay_levels: String,
     /// Records get a checksum over everything as a last property.
     pub append_property_crc: bool,
     /// Records without that checksum count as damaged.
     pub require_property_crc: bool,
+    /// Recovery verifies bodies below the durable position too.
+    pub verify_on_recovery: bool,
     /// The key index.
     pub index: IndexSection,
     /// Between two looks at what may be deleted.
@@ -167,9 +169,10 @@ impl StoreSection {
             sync_timeout: settings.milliseconds("syncFlushTimeout"),
             thorough_sync_interval: settings.milliseconds("flushConsumeQueueThoroughInterval"),
             max_body_bytes: settings.bounded("maxMessageSize"),
-            long_topics: settings.flag("autoMessageVersionOnTopicLen"),
+            delay_levels: delay_levels(settings, problems),
             append_property_crc: settings.flag("enabledAppendPropCRC"),
             require_property_crc: settings.flag("forceVerifyPropCRC"),
+            verify_on_recovery: settings.flag("checkCRCOnRecover"),
             index: IndexSection {
                 // Java writes the files only if both are on.
                 write: settings.flag("messageIndexEnable") & settings.flag("indexFileWriteEnable"),
@@ -201,6 +204,20 @@ impl StoreSection {
     pub fn directories(&self) -> [&Path; 2] {
         [&self.commit_log, &self.root]
     }
+}
+
+fn delay_levels(settings: &Settings, problems: &mut Vec<Problem>) -> String {
+    let text = settings.text("messageDelayLevel");
+    let is_delay = |part: &str| {
+        let number = part.strip_suffix(['s', 'm', 'h', 'd']);
+        number.is_some_and(|number| number.parse::<u32>().is_ok())
+    };
+    if !text.split(' ').filter(|part| !part.is_empty()).all(is_delay) {
+        problems.push(
+            settings.rule("messageDelayLevel", "write numbers followed by s, m, h or d, as in 1s 5s 10m"),
+        );
+    }
+    text.to_owned()
 }
 
 impl Retention {

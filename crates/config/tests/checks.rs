@@ -143,6 +143,17 @@ fn hours_of_deletion() {
 }
 
 #[test]
+fn delay_levels() {
+    assert!(broker("messageDelayLevel=1s  2m 3h 4d").is_ok());
+    for wrong in ["1", "1s 2", "s", "1x", "-1s"] {
+        assert!(
+            problems(&format!("messageDelayLevel={wrong}")).contains("followed by s, m, h or d"),
+            "{wrong}"
+        );
+    }
+}
+
+#[test]
 fn the_data_directory_moves_the_whole_store() {
     let sources = BrokerSources { data_directory: Some("/data".into()), up: true, ..sources(None) };
     let config = BrokerConfig::load(&Host::fictitious(), &sources).unwrap();

@@ -13,13 +13,17 @@ use ferromq_config::settings::UpdateError;
 fn a_reloadable_key_acts_at_once_and_another_after_the_next_start() {
     let config = broker("").unwrap();
     let (config, changes) =
-        config.updated(b"fileReservedTime=24\nmaxMessageSize=1024\ntraceOn=true\n").unwrap();
+        config.updated(b"fileReservedTime=24\nflushIntervalCommitLog=100\ntraceOn=true\n").unwrap();
     assert_eq!(changes.acting, ["fileReservedTime"]);
-    assert_eq!(changes.after_restart, ["maxMessageSize"]);
+    assert_eq!(changes.after_restart, ["flushIntervalCommitLog"]);
     assert_eq!(config.live.retention.keep.as_secs(), 24 * 3_600);
-    assert_eq!(config.store.max_body_bytes, 4_194_304);
+    assert_eq!(config.store.flush_interval.as_millis(), 500);
     assert_eq!(config.settings.value("fileReservedTime"), Some("24"));
-    assert_eq!(config.settings.value("maxMessageSize"), Some("1024"), "Java reports the new value at once");
+    assert_eq!(
+        config.settings.value("flushIntervalCommitLog"),
+        Some("100"),
+        "Java reports the new value at once"
+    );
 }
 
 #[test]

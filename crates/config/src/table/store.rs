@@ -2,7 +2,7 @@
 
 use crate::key::{Feature, Key};
 use crate::table::reasons::{
-    NO_MAPPING, NO_STAGING, OWN_COMMITTING, OWN_DISPATCH, OWN_FLUSHING, OWN_LIMITS, OWN_RECOVERY,
+    LONG_TOPICS, NO_MAPPING, NO_STAGING, OWN_COMMITTING, OWN_DISPATCH, OWN_FLUSHING, OWN_LIMITS, OWN_RECOVERY,
 };
 use crate::table::store_root;
 
@@ -35,10 +35,15 @@ pub(crate) const KEYS: &[Key] = &[
     Key::int("haListenPort", 0).honoured("Port registered for replication; one above listenPort when it is 0 or less."),
     Key::int("disappearTimeAfterStart", -1).important().reloadable().honoured("Milliseconds after the start without periodic registration; -1 registers at once."),
     // Records.
-    Key::int("maxMessageSize", 4_194_304).within(1,16_777_216).honoured("Bytes of one message body."),
-    Key::bool("autoMessageVersionOnTopicLen", true).honoured("Topics longer than 127 characters are stored with a two-byte length."),
+    Key::int("maxMessageSize", 4_194_304)
+        .reloadable().within(1,16_777_216).honoured("Bytes of one message body."),
+    Key::bool("autoMessageVersionOnTopicLen", true).irrelevant(LONG_TOPICS),
+    Key::text("messageDelayLevel", "1s 5s 10s 30s 1m 2m 3m 4m 5m 6m 7m 8m 9m 10m 20m 30m 1h 2h")
+        .honoured("Delays by level; so far they only decide how delayed messages in a store of Java are indexed."),
     Key::bool("enabledAppendPropCRC", false).honoured("Records carry a checksum over everything, as a last property."),
     Key::bool("forceVerifyPropCRC", false).honoured("Records without that checksum count as damaged."),
+    Key::bool("checkCRCOnRecover", true)
+        .honoured("Recovery verifies the bodies of records that were safe on the disk; of the others it always does."),
     // Reads.
     Key::int("maxTransferBytesOnMessageInMemory", 262_144).important().reloadable().positive().honoured("Bytes of one pull answer from recent messages."),
     Key::int("maxTransferCountOnMessageInMemory", 32).important().reloadable().positive().honoured("Messages of one pull answer from recent messages."),
@@ -121,7 +126,6 @@ pub(crate) const KEYS: &[Key] = &[
     Key::int("correctLogicMinOffsetSleepInterval", 1).irrelevant(OWN_DISPATCH),
     Key::int("correctLogicMinOffsetForceInterval", 300_000).irrelevant(OWN_DISPATCH),
     Key::bool("enableLogConsumeQueueRepeatedlyBuildWhenRecover", false).irrelevant(OWN_DISPATCH),
-    Key::bool("checkCRCOnRecover", true).irrelevant(OWN_RECOVERY),
     Key::bool("checkCommitLogOffsetOnRecover", false).irrelevant(OWN_RECOVERY),
     Key::int("commitLogRecoverMaxNum", 10).irrelevant(OWN_RECOVERY),
     Key::int("maxRecoveryCommitlogFiles", 30).irrelevant(OWN_RECOVERY),
@@ -133,7 +137,6 @@ pub(crate) const KEYS: &[Key] = &[
     Key::int("travelCqFileNumWhenGetMessage", 1).irrelevant(OWN_LIMITS),
     Key::int("maxBatchDeleteFilesNum", 50).irrelevant(OWN_LIMITS),
     // Features that are not there yet.
-    Key::text("messageDelayLevel", "1s 5s 10s 30s 1m 2m 3m 4m 5m 6m 7m 8m 9m 10m 20m 30m 1h 2h").tunes(Feature::DelayedMessages),
     Key::long("flushDelayOffsetInterval", 10_000).tunes(Feature::DelayedMessages),
     Key::bool("enableScheduleAsyncDeliver", false).tunes(Feature::DelayedMessages),
     Key::int("scheduleAsyncDeliverMaxPendingLimit", 2000).tunes(Feature::DelayedMessages),
