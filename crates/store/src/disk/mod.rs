@@ -101,6 +101,7 @@ pub trait DiskLock: Send + Sync {
 }
 
 /// An open file. All positions are absolute; there is no cursor.
+#[expect(clippy::len_without_is_empty, reason = "the length of a file, not of a collection")]
 pub trait DiskFile: Send + Sync {
     /// Writes all slices contiguously from `at`. After an error any part may have been written.
     fn write_at(&self, slices: &[IoSlice<'_>], at: u64) -> io::Result<()>;

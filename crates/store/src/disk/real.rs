@@ -20,7 +20,7 @@ use super::{Access, DirEntry, Disk, DiskFile, DiskLock, Fill, Space};
 
 /// The kernel takes at most this many slices per call.
 const MAX_SLICES: usize = 1024;
-const ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
+static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
 
 /// Files and directories of the machine.
 #[derive(Debug, Default)]
