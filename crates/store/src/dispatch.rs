@@ -199,7 +199,7 @@ mod tests {
 
     #[test]
     fn a_rolled_back_record_is_not_indexed_a_prepared_one_is() {
-        assert_eq!(derived("t", sys_flag::TRANSACTION_ROLLBACK, "UNIQ_KEY=a;TAGS=b;").1, []);
+        assert_eq!(derived("t", sys_flag::TRANSACTION_ROLLBACK, "UNIQ_KEY=a;TAGS=b;").1, Vec::<u32>::new());
         assert_eq!(derived("t", sys_flag::TRANSACTION_PREPARED, "UNIQ_KEY=a;").1, [hash("t#a")]);
     }
 

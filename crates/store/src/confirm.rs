@@ -1,0 +1,151 @@
+//! The moment a record becomes visible: queue entries, index keys, waiting readers, answers; in log order.
+//!
+//! Whoever moves the position that confirmation depends on calls [`Engine::confirm`]; one thread at a time does the work
+//! and looks again before it leaves, so nobody waits for it. Answers of a group go to each connection with one wake-up.
+
+use std::task::Waker;
+
+use ferromq_protocol::types::PhysicalOffset;
+
+use crate::append::{Batch, Outcome, Progress};
+use crate::commit::Unconfirmed;
+use crate::config::FlushMode;
+use crate::engine::Engine;
+use crate::health::Trouble;
+use crate::queue::{Entry, Woken};
+
+/// Batches confirmed in one go.
+const CONFIRM_MAX: usize = 256;
+
+/// Memory that is used again from group to group.
+#[derive(Default)]
+pub(crate) struct Confirmer {
+    group: Vec<Unconfirmed>,
+    readers: Woken,
+    wakers: Vec<Waker>,
+}
+
+impl Engine {
+    /// Makes visible what may be.
+    pub(crate) fn confirm(&self) {
+        loop {
+            // Somebody else confirms. He looks for our group after he has let go.
+            let Some(mut confirmer) = self.confirmer.try_lock() else { return };
+            while self.take_confirmable(&mut confirmer.group) {
+                self.confirm_group(&mut confirmer);
+            }
+            drop(confirmer);
+            if !self.has_confirmable() {
+                return;
+            }
+        }
+    }
+
+    /// The position up to which the mode lets records be confirmed.
+    fn confirm_bound(&self) -> u64 {
+        let own = match self.config.flush_mode {
+            FlushMode::Async => self.log.written().position,
+            FlushMode::Sync => self.log.durable_position(),
+        };
+        own.min(self.replication.bound())
+    }
+
+    fn has_confirmable(&self) -> bool {
+        let bound = self.confirm_bound();
+        let poisoned = self.health.has(Trouble::Poisoned);
+        self.unconfirmed.lock().front().is_some_and(|first| poisoned || first.end.position <= bound)
+    }
+
+    fn take_confirmable(&self, group: &mut Vec<Unconfirmed>) -> bool {
+        let bound = self.confirm_bound();
+        let poisoned = self.health.has(Trouble::Poisoned);
+        let mut unconfirmed = self.unconfirmed.lock();
+        let ready = unconfirmed
+            .iter()
+            .take(CONFIRM_MAX)
+            .take_while(|entry| poisoned || entry.end.position <= bound)
+            .count();
+        group.extend(unconfirmed.drain(..ready));
+        ready > 0
+    }
+
+    fn confirm_group(&self, confirmer: &mut Confirmer) {
+        let Confirmer { group, readers, wakers } = confirmer;
+        if self.health.has(Trouble::Poisoned) {
+            for batch in group.iter_mut().filter_map(|entry| entry.batch.as_mut()) {
+                refuse_assigned(batch, Outcome::Poisoned);
+            }
+        } else if let Some(end) = group.last().map(|last| last.end) {
+            self.log.set_confirmed(end.position);
+            for batch in group.iter().filter_map(|entry| entry.batch.as_ref()) {
+                self.publish(batch, readers);
+            }
+            self.log.set_dispatched(end);
+            readers.notify();
+            self.replication.confirmed(end.position);
+            if self.write_behind_is_due() {
+                self.signals.write_behind.raise();
+            }
+        }
+        for batch in group.drain(..).filter_map(|entry| entry.batch) {
+            wakers.extend(self.answer(batch));
+        }
+        wakers.drain(..).for_each(Waker::wake);
+    }
+
+    /// Gives a batch its answers and hands it back. The waker is used after the whole group.
+    pub(crate) fn answer(&self, mut batch: Box<Batch>) -> Option<Waker> {
+        batch.settle();
+        self.intake.release(&mut batch);
+        let delivered = match batch.port.take() {
+            Some(port) => port.deliver(batch),
+            None => Err(batch),
+        };
+        delivered.unwrap_or_else(|unwanted| {
+            self.pool.give_back(unwanted);
+            None
+        })
+    }
+
+    fn publish(&self, batch: &Batch, readers: &mut Woken) {
+        for (index, record) in batch.records.iter().enumerate() {
+            let Some(stored) = record.progress.stored() else { continue };
+            if record.has_queue_entry {
+                let size = record.bytes_end - batch.bytes_start(index);
+                let entry = Entry {
+                    physical: stored.physical,
+                    size: i32::try_from(size).unwrap_or(i32::MAX),
+                    tag_code: record.kind.code(stored.store_timestamp, &self.config.delay_levels),
+                };
+                if let Err(error) = record.queue.push(stored.queue_offset, entry, readers) {
+                    // Offsets are given out in order by the token's holder, so this is a defect of ours. The record is
+                    // in the log; the next start rebuilds the queue from it.
+                    tracing::error!(%error, "queue entry refused");
+                }
+            }
+        }
+    }
+
+    /// Answers everything unconfirmed at or behind `from` with `Truncated`: the log is being cut there.
+    pub(crate) fn refuse_unconfirmed_from(&self, from: PhysicalOffset) {
+        let mut wakers = Vec::new();
+        let entries = std::mem::take(&mut *self.unconfirmed.lock());
+        for mut batch in entries.into_iter().filter_map(|entry| entry.batch) {
+            for record in &mut batch.records {
+                if record.progress.stored().is_some_and(|stored| stored.physical >= from) {
+                    record.progress = Progress::Refused(Outcome::Truncated);
+                }
+            }
+            wakers.extend(self.answer(batch));
+        }
+        wakers.into_iter().for_each(Waker::wake);
+    }
+}
+
+fn refuse_assigned(batch: &mut Batch, outcome: Outcome) {
+    for record in &mut batch.records {
+        if let Progress::Assigned(_) = record.progress {
+            record.progress = Progress::Refused(outcome);
+        }
+    }
+}

@@ -1,0 +1,654 @@
+//! The start: from what a directory holds to a store that can go on, whatever the last run left behind.
+//!
+//! L, the queue position of the checkpoint, is the last position known to be durable in every respect. Queue entries
+//! below it are kept, everything above it is derived from the log again. Where the records end, the log ends: what lies
+//! behind is zeroed, so that nothing of it comes back. Every step can be broken off and begun anew with the same
+//! result, because L does not move before all of it is on the disk.
+//!
+//! Below L damage is never cut away: then the start is refused, and `ferromq store check` tells what is there.
+
+use std::io::{self, IoSlice};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use ferromq_protocol::record;
+use ferromq_protocol::types::{PhysicalOffset, QueueId, QueueOffset, TimestampMs};
+use rustc_hash::FxHashMap;
+use thiserror::Error;
+
+use crate::checkpoint::CheckpointFile;
+use crate::config::StoreConfig;
+use crate::disk::{Access, Disk};
+use crate::dispatch;
+use crate::layout::{Layout, offset_name, parse_offset_name, physical, position};
+use crate::log::Mark;
+use crate::log::scan::{End, Scan, ScanRules, Scanned};
+use crate::log::segment::Segments;
+use crate::queue::{Claim, EntriesError, Entry, Load, QueueError, Queues, Replayed};
+use crate::running::{Directory, DirectoryError};
+
+/// A store that cannot be opened.
+#[derive(Debug, Error)]
+pub enum OpenError {
+    /// The directory is in use, not accessible or of a later version.
+    #[error(transparent)]
+    Directory(#[from] DirectoryError),
+    /// The disk refused while the log was read or mended.
+    #[error("cannot {action} {}: {source}", path.display())]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// On which file.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// A file of the log has another length than configured. Start with the `mappedFileSizeCommitLog` it was written
+    /// with.
+    #[error("{} has {found} bytes, configured are {expected}", path.display())]
+    SegmentLength {
+        /// The file.
+        path: PathBuf,
+        /// Its length.
+        found: u64,
+        /// The configured length.
+        expected: u64,
+    },
+    /// Something in the directory of the log is no file of the log; Java would not start either.
+    #[error("{} is not a file of the commit log", path.display())]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A file of the log is missing between others.
+    #[error("{} is missing between other files of the commit log", path.display())]
+    SegmentMissing {
+        /// The missing file.
+        path: PathBuf,
+    },
+    /// There are queues but no log: most likely it is not mounted, or configured elsewhere. Going on would erase the
+    /// queues. `ferromq store repair` does that when it is meant.
+    #[error("{} holds no commit log, but there are queues with messages", path.display())]
+    LogMissing {
+        /// Where the log should be.
+        path: PathBuf,
+    },
+    /// The log is damaged at a position that was known to be on the disk; what follows is still there. Look at it with
+    /// `ferromq store check`, then decide on `ferromq store repair`.
+    #[error(
+        "the commit log is damaged at {position} ({end:?}), below {durable}, up to where it was on the disk; \
+         run `ferromq store check`, then `ferromq store repair`"
+    )]
+    DamagedLog {
+        /// Where it ends.
+        position: PhysicalOffset,
+        /// Up to where it was whole.
+        durable: PhysicalOffset,
+        /// Why it ends.
+        end: End,
+    },
+    /// The store was written by another kind of store.
+    #[error("{} belongs to a {kind} store, which is not supported", path.display())]
+    OtherKind {
+        /// What shows it.
+        path: PathBuf,
+        /// Which one.
+        kind: &'static str,
+    },
+    /// Queues cannot be read or mended.
+    #[error(transparent)]
+    Queue(#[from] QueueError),
+    /// Entries of queues cannot be read.
+    #[error(transparent)]
+    Entries(#[from] EntriesError),
+}
+
+fn io_error<'a>(action: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> OpenError + 'a {
+    move |source| OpenError::Io { action, path: path.to_owned(), source }
+}
+
+/// What recovery did.
+#[derive(Clone, Debug, Default)]
+pub struct RecoveryReport {
+    /// The last run did not stop cleanly.
+    pub abnormal: bool,
+    /// Where reading began.
+    pub scanned_from: u64,
+    /// Where the log ends.
+    pub end: u64,
+    /// Records read.
+    pub records: u64,
+    /// Queue entries that were missing.
+    pub entries: u64,
+    /// Bytes behind the end that were not zero and are now.
+    pub erased_bytes: u64,
+    /// Files behind the end that were removed.
+    pub removed_files: usize,
+    /// Findings about queues.
+    pub queue_findings: usize,
+    /// How long it took.
+    pub took: Duration,
+}
+
+/// What recovery leaves behind.
+pub(crate) struct Recovered {
+    pub(crate) segments: Segments,
+    pub(crate) queues: Queues,
+    pub(crate) checkpoint: CheckpointFile,
+    pub(crate) end: Mark,
+    pub(crate) report: RecoveryReport,
+}
+
+/// Refuses directories of stores that only look like ours.
+fn refuse_other_kinds(disk: &dyn Disk, layout: &Layout) -> Result<(), OpenError> {
+    let exists =
+        |path: &Path| disk.metadata(path).map(|entry| entry.is_some()).map_err(io_error("look at", path));
+    let rocksdb = layout.consume_queues().join("CURRENT");
+    if exists(&rocksdb)? {
+        return Err(OpenError::OtherKind { path: rocksdb, kind: "RocksDB" });
+    }
+    let names = disk.list(layout.root()).map_err(io_error("list", layout.root()))?;
+    let dledger = names.iter().find(|entry| entry.is_dir && entry.name.starts_with("dledger-"));
+    if let Some(dledger) = dledger {
+        let log = disk.list(layout.commit_log()).map_err(io_error("list", layout.commit_log()))?;
+        if log.is_empty() {
+            return Err(OpenError::OtherKind { path: layout.root().join(&dledger.name), kind: "DLedger" });
+        }
+    }
+    Ok(())
+}
+
+/// Finds the files of the log and mends what a crash during their creation left.
+fn load_segments(disk: &dyn Disk, layout: &Layout, size: u64) -> Result<Vec<u64>, OpenError> {
+    let dir = layout.commit_log();
+    let mut entries = disk.list(dir).map_err(io_error("list", dir))?;
+    entries.retain(|entry| !entry.is_dir);
+    entries.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+    let mut changed = false;
+    if let Some(last) = entries.last().filter(|last| last.len == 0) {
+        let path = dir.join(&last.name);
+        disk.remove_file(&path).map_err(io_error("remove", &path))?;
+        entries.pop();
+        changed = true;
+    }
+    let mut bases: Vec<u64> = Vec::with_capacity(entries.len());
+    for entry in &entries {
+        let path = dir.join(&entry.name);
+        let Some(base) = parse_offset_name(&entry.name) else { return Err(OpenError::Foreign { path }) };
+        if entry.len > size || base % size != 0 {
+            return Err(OpenError::SegmentLength { path, found: entry.len, expected: size });
+        }
+        let expected = bases.last().map_or(base, |before| before + size);
+        if base != expected {
+            return Err(OpenError::SegmentMissing { path: dir.join(offset_name(expected)) });
+        }
+        if entry.len < size {
+            tracing::warn!(file = %path.display(), len = entry.len, "lengthening a short file of the log");
+            let lengthen = || {
+                let file = disk.open(&path, Access::ReadWrite)?;
+                file.set_len(size)?;
+                file.sync_data()
+            };
+            lengthen().map_err(io_error("lengthen", &path))?;
+        }
+        bases.push(base);
+    }
+    if changed {
+        disk.sync_dir(dir).map_err(io_error("sync", dir))?;
+    }
+    Ok(bases)
+}
+
+/// Everything a start works with.
+struct Recovery<'a> {
+    disk: &'a Arc<dyn Disk>,
+    layout: &'a Layout,
+    config: &'a StoreConfig,
+    segments: &'a Segments,
+    queues: &'a Queues,
+    rules: ScanRules,
+    replayed: Replayed,
+    report: RecoveryReport,
+}
+
+/// Opens what the directory holds.
+pub(crate) fn recover(
+    directory: &Directory,
+    disk: &Arc<dyn Disk>,
+    layout: &Layout,
+    config: &StoreConfig,
+    queues: Queues,
+) -> Result<Recovered, OpenError> {
+    let began = Instant::now();
+    refuse_other_kinds(&**disk, layout)?;
+    let bases = load_segments(&**disk, layout, config.segment_size)?;
+    let segments = Segments::new(Arc::clone(disk), layout, config.segment_size, &bases);
+    let path = layout.checkpoint();
+    let checkpoint = CheckpointFile::load(Arc::clone(disk), &path, &layout.staging());
+    let checkpoint = checkpoint.map_err(io_error("read", &path))?;
+    let cut_at = read_truncation(&**disk, layout)?;
+    let abnormal = directory.abort_found || cut_at.is_some();
+
+    let mut recovery = Recovery {
+        disk,
+        layout,
+        config,
+        segments: &segments,
+        queues: &queues,
+        rules: ScanRules {
+            strict_from: 0,
+            verify_below: config.check_crc_on_recover,
+            require_property_crc: config.force_verify_property_crc,
+            ours_from: directory.last_run.map_or(u64::MAX, |mark| mark.from),
+        },
+        replayed: Replayed::default(),
+        report: RecoveryReport { abnormal, ..RecoveryReport::default() },
+    };
+    let end = recovery.run(&checkpoint, abnormal, cut_at)?;
+    let mut report = recovery.report;
+    report.took = began.elapsed();
+    Ok(Recovered { segments, queues, checkpoint, end, report })
+}
+
+impl Recovery<'_> {
+    fn run(
+        &mut self,
+        checkpoint: &CheckpointFile,
+        abnormal: bool,
+        cut_at: Option<u64>,
+    ) -> Result<Mark, OpenError> {
+        self.queues.load_deletions()?;
+        let log_start = self.segments.first_base().unwrap_or(0);
+        let durable = self.known_durable(checkpoint)?;
+        // After a clean stop whose checkpoint says nothing, the queue files themselves are the best witness.
+        let trust_queues = durable.is_none() && !abnormal;
+        let keep_below =
+            if trust_queues { PhysicalOffset(i64::MAX) } else { physical(durable.unwrap_or(log_start)) };
+        let loaded = self.queues.load(&Load {
+            keep_below,
+            claims: &|entry, topic, queue, offset| self.claim(entry, topic, queue, offset),
+            threads: self.config.recovery_threads,
+            progress: &|done, total| tracing::info!(done, total, "loading the queues of topics"),
+        })?;
+        if self.segments.first_base().is_none()
+            && self.queues.all().iter().any(|queue| queue.max_offset().0 > 0)
+        {
+            return Err(OpenError::LogMissing { path: self.layout.commit_log().to_owned() });
+        }
+        self.report.queue_findings = loaded.findings.len();
+        for finding in &loaded.findings {
+            tracing::warn!(file = %finding.path.display(), offset = finding.offset.0, "queue: {}", finding.kind);
+        }
+
+        let mut from = durable.unwrap_or(log_start);
+        if trust_queues {
+            let end = position(loaded.end_physical).max(log_start);
+            from = self.segments.find(end).map_or(log_start, |segment| segment.base);
+        }
+        if let Some(wanted) = loaded.replay_from {
+            from = from.min(position(wanted).max(log_start));
+        }
+        let durable = durable.unwrap_or(0);
+        self.rules.strict_from = durable;
+        let (end, why) = self.scan(from, durable, cut_at)?;
+        self.fill_gaps(from)?;
+        if position(loaded.end_physical) > end.position {
+            self.queues.truncate(physical(end.position))?;
+        }
+        self.erase_behind(end.position, why)?;
+        if abnormal {
+            self.write_again(durable.max(log_start), end.position)?;
+        }
+        self.queues.finish_recovery()?;
+        self.queues.raise_min(physical(log_start))?;
+        for queue in self.queues.all() {
+            queue.set_next_offset(queue.max_offset());
+        }
+        self.finish_truncation(cut_at)?;
+        self.report.end = end.position;
+        // Store times go on from the last one, also when no record had to be read.
+        let fields = checkpoint.current();
+        Ok(Mark { store_time: end.store_time.max(fields.log_time).max(fields.queue_time), ..end })
+    }
+
+    /// Up to where the checkpoint knows the log and its queues to be durable; `None` if it does not say.
+    fn known_durable(&self, checkpoint: &CheckpointFile) -> Result<Option<u64>, OpenError> {
+        let fields = checkpoint.current();
+        let log_start = self.segments.first_base().unwrap_or(0);
+        let log_end = self.segments.list().last().map_or(0, |last| last.end());
+        let position = position(fields.queue_position);
+        if position > 0 && position <= log_end {
+            return Ok(Some(position.max(log_start)));
+        }
+        // Versions before 5.5 know only times; Java goes back three seconds from them.
+        let time = match (fields.log_time.0, fields.queue_time.0) {
+            (0, queue_time) => queue_time,
+            (log_time, queue_time) => log_time.min(queue_time),
+        };
+        if time <= 0 {
+            return Ok(None);
+        }
+        let before = TimestampMs(time - 3000);
+        for segment in self.segments.list().iter().rev() {
+            let mut scan = self.scan_from(segment.base);
+            let path = segment.path();
+            if let Scanned::Record(record) = scan.next_item().map_err(io_error("read", path))?
+                && record.store_timestamp.0 > 0
+                && record.store_timestamp <= before
+            {
+                return Ok(Some(segment.base));
+            }
+        }
+        Ok(None)
+    }
+
+    fn scan_from(&self, position: u64) -> Scan<'_> {
+        Scan::new(&**self.disk, self.segments, position, self.rules)
+    }
+
+    /// Whether the log has the record that a queue entry means.
+    fn claim(&self, entry: &Entry, topic: &str, queue: QueueId, offset: QueueOffset) -> Claim {
+        let at = position(entry.physical);
+        if at < self.segments.first_base().unwrap_or(0) {
+            return Claim::Removed;
+        }
+        let mut scan = self.scan_from(at);
+        match scan.next_item() {
+            Ok(Scanned::Record(record))
+                if record.topic == topic && record.queue_id == queue && record.queue_offset == offset =>
+            {
+                Claim::Confirmed
+            }
+            _ => Claim::Denied,
+        }
+    }
+
+    /// Reads the log from `from` to its end and gives every record to its queue.
+    fn scan(&mut self, from: u64, durable: u64, cut_at: Option<u64>) -> Result<(Mark, End), OpenError> {
+        let mut from = from;
+        // A position that is no record's comes from a checkpoint that means less than it says. The start of a file
+        // always is one.
+        if from > self.segments.first_base().unwrap_or(0) && from == durable && !self.is_boundary(from)? {
+            from = self.segments.find(from).map_or(from, |segment| segment.base);
+        }
+        self.report.scanned_from = from;
+        let mut position = from;
+        loop {
+            let (end, why) = self.replay_from(position, cut_at)?;
+            if end.position < durable && cut_at.is_none_or(|cut| cut > end.position) {
+                return Err(OpenError::DamagedLog {
+                    position: physical(end.position),
+                    durable: physical(durable),
+                    end: why,
+                });
+            }
+            if let Some(next) = self.switch_without_blank(end.position, why)? {
+                position = next;
+                continue;
+            }
+            return Ok((end, why));
+        }
+    }
+
+    /// Whether a record, a blank, or nothing but zeros begins here.
+    fn is_boundary(&self, at: u64) -> Result<bool, OpenError> {
+        if self.segments.find(at).is_none_or(|segment| segment.base == at) {
+            return Ok(true);
+        }
+        let mut scan = self.scan_from(at);
+        let item = scan.next_item().map_err(io_error("read", self.layout.commit_log()))?;
+        Ok(!matches!(item, Scanned::End(why) if why != End::Zeros))
+    }
+
+    fn replay_from(&mut self, from: u64, cut_at: Option<u64>) -> Result<(Mark, End), OpenError> {
+        /// Entries are flushed after so many bytes of log, to bound their memory.
+        const FLUSH_EVERY: u64 = 64 << 20;
+        let mut scan = Scan::new(&**self.disk, self.segments, from, self.rules);
+        let mut end = Mark { position: from, store_time: TimestampMs(0) };
+        let mut flushed = from;
+        let why = loop {
+            if cut_at.is_some_and(|cut| scan.position() >= cut) {
+                break End::Cut;
+            }
+            match scan.next_item().map_err(io_error("read", self.layout.commit_log()))? {
+                Scanned::Record(record) => {
+                    self.report.records += 1;
+                    if dispatch::has_queue_entry(record.sys_flag) {
+                        let entry = queue_entry(&record, self.config);
+                        let (topic, queue, offset) = (record.topic, record.queue_id, record.queue_offset);
+                        self.queues.replay(topic, queue, offset, entry, &mut self.replayed)?;
+                    }
+                }
+                Scanned::Blank => {}
+                Scanned::End(why) => break why,
+            }
+            end = Mark { position: scan.position(), store_time: scan.last_time() };
+            if end.position - flushed >= FLUSH_EVERY {
+                tracing::info!(position = end.position, records = self.report.records, "reading the log");
+                self.queues.flush()?;
+                flushed = end.position;
+            }
+        };
+        self.report.entries = self.replayed.entries;
+        Ok((end, why))
+    }
+
+    /// A file that ends in zeros instead of a blank while the next one goes on: the blank was lost, if nothing else can
+    /// have been. Then it is written, and the position of the next file returned.
+    fn switch_without_blank(&self, end: u64, why: End) -> Result<Option<u64>, OpenError> {
+        let Some(segment) = self.segments.find(end).filter(|_| why == End::Zeros) else { return Ok(None) };
+        let remaining = segment.end() - end;
+        if self.first_non_zero(end, segment.end())?.is_some() || end == segment.base {
+            return Ok(None);
+        }
+        // A record that would have fitted, or a queue with a gap, means that records were lost here.
+        let mut expected: FxHashMap<(String, QueueId), i64> = FxHashMap::default();
+        let mut scan = self.scan_from(segment.end());
+        let mut first = true;
+        loop {
+            match scan.next_item().map_err(io_error("read", self.layout.commit_log()))? {
+                Scanned::Record(record) => {
+                    let fitted = record.bytes.len() as u64 + record::PEEK_LEN as u64 <= remaining;
+                    if std::mem::take(&mut first) && fitted {
+                        return Ok(None);
+                    }
+                    if !dispatch::has_queue_entry(record.sys_flag) {
+                        continue;
+                    }
+                    let key = (record.topic.to_owned(), record.queue_id);
+                    let next = expected.entry(key).or_insert_with_key(|(topic, queue)| {
+                        self.queues.find(topic, *queue).map_or(0, |queue| queue.max_offset().0)
+                    });
+                    if record.queue_offset.0 != *next {
+                        return Ok(None);
+                    }
+                    *next += 1;
+                }
+                Scanned::Blank => {}
+                Scanned::End(_) if first => return Ok(None),
+                Scanned::End(_) => break,
+            }
+        }
+        tracing::warn!(position = end, file = %segment.path().display(), "writing the lost end of a file of the log");
+        let blank = record::encode_blank(u32::try_from(remaining).unwrap_or(u32::MAX));
+        let write = || {
+            let file = segment.file(&**self.disk)?;
+            file.write_at(&[IoSlice::new(&blank)], end - segment.base)?;
+            file.sync_data()
+        };
+        write().map_err(io_error("write", segment.path()))?;
+        Ok(Some(segment.end()))
+    }
+
+    /// Looks for the records of queue gaps in the part of the log that was not read.
+    fn fill_gaps(&mut self, scanned_from: u64) -> Result<(), OpenError> {
+        let gaps = std::mem::take(&mut self.replayed.gaps);
+        for finding in &self.replayed.findings {
+            tracing::warn!(file = %finding.path.display(), offset = finding.offset.0, "queue: {}", finding.kind);
+        }
+        self.report.queue_findings += self.replayed.findings.len();
+        let Some(from) = gaps.iter().map(|gap| position(gap.after)).min() else { return Ok(()) };
+        let from = from.max(self.segments.first_base().unwrap_or(0));
+        let mut filled = 0;
+        let mut scan = Scan::new(&**self.disk, self.segments, from, self.rules);
+        while scan.position() < scanned_from {
+            let record = match scan.next_item().map_err(io_error("read", self.layout.commit_log()))? {
+                Scanned::Record(record) => record,
+                Scanned::Blank => continue,
+                Scanned::End(_) => break,
+            };
+            let offset = record.queue_offset;
+            let missing = gaps.iter().any(|gap| {
+                gap.topic == record.topic
+                    && gap.queue == record.queue_id
+                    && (gap.from..gap.to).contains(&offset)
+            });
+            if missing && dispatch::has_queue_entry(record.sys_flag) {
+                let entry = queue_entry(&record, self.config);
+                filled += u64::from(self.queues.fill_gap(record.topic, record.queue_id, offset, entry)?);
+            }
+        }
+        tracing::warn!(gaps = gaps.len(), filled, "queues had gaps");
+        Ok(())
+    }
+
+    /// Zeroes the rest of the file that holds `end` and removes the files behind it, all of it durably.
+    fn erase_behind(&mut self, end: u64, why: End) -> Result<(), OpenError> {
+        let mut erased = 0;
+        if let Some(segment) = self.segments.find(end) {
+            let mut at = end;
+            let mut touched = false;
+            while let Some((from, to)) = self.first_non_zero(at, segment.end())? {
+                let zero = || segment.file(&**self.disk)?.zero(from - segment.base, to - from);
+                zero().map_err(io_error("erase the end of", segment.path()))?;
+                erased += to - from;
+                touched = true;
+                at = to;
+            }
+            if touched {
+                let sync = || segment.file(&**self.disk)?.sync_data();
+                sync().map_err(io_error("sync", segment.path()))?;
+            }
+        }
+        // The newest goes first: whatever a crash leaves is without gaps.
+        let mut removed = 0;
+        for segment in self.segments.list().iter().rev().take_while(|segment| segment.base > end) {
+            if let Some((from, to)) = self.first_non_zero(segment.base, segment.end())? {
+                erased += to - from;
+            }
+            let gone = self.segments.remove(|other| other.base == segment.base);
+            removed += gone.map_err(io_error("remove", segment.path()))?.len();
+        }
+        if erased > 0 {
+            tracing::warn!(position = end, bytes = erased, ?why, "erased what lay behind the end of the log");
+        }
+        self.report.erased_bytes = erased;
+        self.report.removed_files = removed;
+        Ok(())
+    }
+
+    /// The first stretch in the range that has other bytes than zeros, roughly: at most a chunk.
+    fn first_non_zero(&self, from: u64, to: u64) -> Result<Option<(u64, u64)>, OpenError> {
+        const CHUNK: u64 = 1 << 20;
+        let Some(segment) = self.segments.find(from) else { return Ok(None) };
+        let error = || io_error("read", segment.path());
+        let file = segment.file(&**self.disk).map_err(error())?;
+        let mut buffer = Vec::new();
+        let mut at = from;
+        while at < to {
+            match file.next_data(at - segment.base).map_err(error())? {
+                Some(data) if segment.base + data < to => at = at.max(segment.base + data),
+                _ => return Ok(None),
+            }
+            buffer.resize(usize::try_from(CHUNK.min(to - at)).unwrap_or(0), 0);
+            let read = file.read_at(&mut buffer, at - segment.base).map_err(error())?;
+            if read == 0 {
+                return Ok(None);
+            }
+            if let Some(first) = buffer[..read].iter().position(|byte| *byte != 0) {
+                let last = buffer[..read].iter().rposition(|byte| *byte != 0).unwrap_or(first);
+                return Ok(Some((at + first as u64, at + last as u64 + 1)));
+            }
+            at += read as u64;
+        }
+        Ok(None)
+    }
+
+    /// Writes the bytes again that the page cache may have and the disk may not: after a crash of this process alone,
+    /// nobody knows what a sync that failed before it has dropped.
+    fn write_again(&self, from: u64, end: u64) -> Result<(), OpenError> {
+        const CHUNK: usize = 1 << 20;
+        let mut buffer = Vec::new();
+        for segment in self.segments.list().iter() {
+            let mut at = from.max(segment.base);
+            let to = end.min(segment.end());
+            if at >= to {
+                continue;
+            }
+            let mut write = || {
+                let file = segment.file(&**self.disk)?;
+                while at < to {
+                    buffer.resize(usize::try_from(to - at).unwrap_or(CHUNK).min(CHUNK), 0);
+                    let read = file.read_at(&mut buffer, at - segment.base)?;
+                    if read == 0 {
+                        return Err(io::ErrorKind::UnexpectedEof.into());
+                    }
+                    file.write_at(&[IoSlice::new(&buffer[..read])], at - segment.base)?;
+                    at += read as u64;
+                }
+                file.sync_data()
+            };
+            write().map_err(io_error("write again", segment.path()))?;
+        }
+        let dir = self.layout.commit_log();
+        self.disk.sync_dir(dir).map_err(io_error("sync", dir))
+    }
+
+    fn finish_truncation(&self, cut_at: Option<u64>) -> Result<(), OpenError> {
+        if cut_at.is_some() {
+            remove_truncation(&**self.disk, self.layout)
+                .map_err(io_error("remove", &self.layout.truncation()))?;
+        }
+        Ok(())
+    }
+}
+
+/// The entry a record has in its queue.
+pub(crate) fn queue_entry(record: &record::Record<'_>, config: &StoreConfig) -> Entry {
+    let mut keys = Vec::new();
+    let topic = dispatch::TopicHash::new(record.topic);
+    let tag = dispatch::derive(topic, record.sys_flag, record.properties, &mut keys);
+    Entry {
+        physical: record.physical,
+        size: i32::try_from(record.bytes.len()).unwrap_or(i32::MAX),
+        tag_code: tag.code(record.store_timestamp, &config.delay_levels),
+    }
+}
+
+/// The position of a cut that was begun; see [`crate::Store::truncate_to`].
+fn read_truncation(disk: &dyn Disk, layout: &Layout) -> Result<Option<u64>, OpenError> {
+    let path = layout.truncation();
+    let read = || {
+        if disk.metadata(&path)?.is_none() {
+            return Ok(None);
+        }
+        let mut text = [0; 20];
+        let read = disk.open(&path, Access::Read)?.read_at(&mut text, 0)?;
+        // A torn intent means that the cut has not begun.
+        Ok(std::str::from_utf8(&text[..read]).ok().and_then(parse_offset_name))
+    };
+    read().map_err(io_error("read", &path))
+}
+
+pub(crate) fn write_truncation(disk: &dyn Disk, layout: &Layout, at: u64) -> io::Result<()> {
+    let file = disk.create_small(&layout.truncation())?;
+    file.write_at(&[IoSlice::new(offset_name(at).as_bytes())], 0)?;
+    file.sync_data()?;
+    disk.sync_dir(&layout.ours())
+}
+
+pub(crate) fn remove_truncation(disk: &dyn Disk, layout: &Layout) -> io::Result<()> {
+    disk.remove_file(&layout.truncation())?;
+    disk.sync_dir(&layout.ours())
+}

@@ -1,0 +1,473 @@
+//! The store as its users see it: opened, started, used, stopped.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::task::{Context, Poll};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use ferromq_protocol::record::PropertyCrc;
+use ferromq_protocol::types::{PhysicalOffset, QueueId, TimestampMs};
+use parking_lot::Mutex;
+use thiserror::Error;
+
+use crate::append::{Batch, BatchPool, Encoding, PortState};
+use crate::clock::Clock;
+use crate::commit::{CommitWatch, Intake};
+use crate::config::StoreConfig;
+use crate::confirm::Confirmer;
+use crate::disk::{Access, Disk};
+use crate::engine::{Counters, Engine, Signals};
+use crate::health::{Health, Trouble};
+use crate::layout::{Layout, physical};
+use crate::log::Log;
+use crate::log::ring::Ring;
+use crate::log::tail::Tail;
+use crate::queue::{ENTRY_SIZE, Queue, QueueConfig, Queues, Wait};
+use crate::read::{Plan, ReadError, ReadRequest};
+use crate::recover::{OpenError, RecoveryReport, recover};
+use crate::replication::Replication;
+use crate::running::{Directory, DirectoryError};
+use crate::sync::Syncer;
+use crate::write_behind::WriteBehind;
+
+/// Time and disk of a store.
+#[derive(Clone)]
+pub struct Environment {
+    /// Where files are.
+    pub disk: Arc<dyn Disk>,
+    /// What time it is.
+    pub clock: Arc<dyn Clock>,
+}
+
+/// A store cannot begin to take records.
+#[derive(Debug, Error)]
+pub enum StartError {
+    /// The marks of a running store cannot be written.
+    #[error(transparent)]
+    Directory(#[from] DirectoryError),
+    /// A thread cannot be made.
+    #[error("cannot start a thread: {0}")]
+    Thread(io::Error),
+}
+
+/// How a stop went.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StopReport {
+    /// Everything is on the disk and `abort` is gone: the next start has nothing to mend.
+    pub clean: bool,
+    /// Where the log ends.
+    pub end: PhysicalOffset,
+}
+
+/// What an operator wants to know.
+#[derive(Clone, Debug)]
+pub struct StoreStatus {
+    /// First position of the log.
+    pub min_physical: PhysicalOffset,
+    /// Everything before it is visible.
+    pub confirmed: PhysicalOffset,
+    /// Everything before it was given to the page cache.
+    pub written: PhysicalOffset,
+    /// Everything before it is on the disk.
+    pub durable: PhysicalOffset,
+    /// Bytes of log whose queue entries are in memory only.
+    pub write_behind_lag: u64,
+    /// Bytes submitted and not answered.
+    pub pending_bytes: usize,
+    /// Limit of the same.
+    pub pending_bytes_max: usize,
+    /// How long the commit under way has taken.
+    pub commit_stalled_for: Duration,
+    /// Why nothing is acknowledged any more.
+    pub poisoned_by: Option<String>,
+    /// The disk is too full for new records.
+    pub disk_full: bool,
+    /// Queue or index entries cannot be written.
+    pub queues_behind: bool,
+    /// Groups written since the start.
+    pub groups: u64,
+    /// Records written since the start.
+    pub records: u64,
+    /// Damaged records met by reads.
+    pub corrupt_records: u64,
+    /// Damaged records left out of answers.
+    pub skipped_records: u64,
+}
+
+/// A message store.
+///
+/// [`Store::open`] recovers, [`Store::start`] begins to take records, [`Store::stop`] ends cleanly. Dropping it without
+/// a stop is a crash: threads end, nothing more is written.
+pub struct Store {
+    core: Arc<Engine>,
+    recovery: RecoveryReport,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl Store {
+    /// Locks the directory, reads what is there and mends what a crash left. Takes no records yet and has no threads.
+    ///
+    /// # Errors
+    /// See [`OpenError`]. What could not be mended is as it was.
+    pub fn open(config: StoreConfig, environment: Environment) -> Result<Self, OpenError> {
+        let Environment { disk, clock } = environment;
+        let mut config = config;
+        config.queue_file_size = config.queue_file_size.max(1).next_multiple_of(ENTRY_SIZE as u64);
+        let layout = Layout::new(config.root.clone(), config.commit_log.clone());
+        let directory = Directory::lock(Arc::clone(&disk), &layout)?;
+        let queues = Queues::new(
+            &QueueConfig {
+                dir: layout.consume_queues(),
+                side_dir: layout.ours(),
+                file_size: config.queue_file_size,
+                open_files_max: config.open_queue_files_max,
+                access: Access::ReadWrite,
+            },
+            Arc::clone(&disk),
+        );
+        let recovered = recover(&directory, &disk, &layout, &config, queues)?;
+        let end = recovered.end;
+        let property_crc = if config.append_property_crc { PropertyCrc::Append } else { PropertyCrc::Off };
+        let encoding = Arc::new(Encoding {
+            segment_size: config.segment_size,
+            property_crc,
+            index_enabled: config.index_enabled,
+            max_message_size: AtomicUsize::new(config.max_message_size),
+        });
+        let log = Log::new(Arc::clone(&disk), recovered.segments, Ring::new(config.ring_bytes), end);
+        let health = Health::default();
+        health.set(Trouble::NotLeading, true);
+        let core = Engine {
+            tail: Mutex::new(Tail::new(&log, property_crc)),
+            log,
+            directory,
+            queues: recovered.queues,
+            health,
+            pool: BatchPool::new(Arc::clone(&encoding)),
+            encoding,
+            intake: Intake::new(config.pending_bytes_max),
+            commit_watch: CommitWatch::default(),
+            unconfirmed: Mutex::new(VecDeque::new()),
+            confirmer: Mutex::new(Confirmer::default()),
+            syncer: Mutex::new(Syncer::default()),
+            write_behind: Mutex::new(WriteBehind::new(recovered.checkpoint, end, clock.elapsed())),
+            // Entries that recovery put back are in memory only.
+            flushed: AtomicU64::new(recovered.report.scanned_from.min(end.position)),
+            replication: Replication::new(end.position),
+            signals: Signals::default(),
+            counters: Counters::default(),
+            skip_corrupt_records: AtomicBool::new(config.skip_corrupt_records),
+            config,
+            layout,
+            disk,
+            clock,
+        };
+        Ok(Self { core: Arc::new(core), recovery: recovered.report, threads: Mutex::default() })
+    }
+
+    /// What [`Store::open`] found and did.
+    #[must_use]
+    pub fn recovery(&self) -> &RecoveryReport {
+        &self.recovery
+    }
+
+    /// Marks the store as running, takes records from here on, and starts the threads.
+    ///
+    /// # Errors
+    /// See [`StartError`]; no records are taken then.
+    pub fn start(&self) -> Result<(), StartError> {
+        self.lead()?;
+        /// A thread's name and what it runs.
+        type Loop = (&'static str, fn(&Engine));
+        let loops: [Loop; 3] = [
+            ("store-commit", |core| {
+                while !core.stopping() {
+                    let wait = core.commit_step();
+                    core.signals.commit.wait(wait);
+                }
+            }),
+            ("store-sync", |core| {
+                while !core.stopping() {
+                    let wait = core.sync_step();
+                    core.signals.sync.wait(wait);
+                }
+            }),
+            ("store-write-behind", |core| {
+                while !core.stopping() {
+                    let wait = core.write_behind_step();
+                    core.signals.write_behind.wait(wait);
+                }
+            }),
+        ];
+        let mut threads = self.threads.lock();
+        for (name, run) in loops {
+            let core = Arc::clone(&self.core);
+            let spawned = std::thread::Builder::new().name(name.to_owned()).spawn(move || run(&core));
+            threads.push(spawned.map_err(StartError::Thread)?);
+        }
+        Ok(())
+    }
+
+    /// As [`Store::start`], without threads: whoever calls this calls the steps too.
+    ///
+    /// # Errors
+    /// See [`StartError`].
+    pub fn lead(&self) -> Result<(), StartError> {
+        self.core.directory.mark_running(self.core.log.written().position)?;
+        self.core.health.set(Trouble::NotLeading, false);
+        Ok(())
+    }
+
+    /// Takes no more records, brings everything to the disk and ends the threads.
+    pub fn stop(&self) -> StopReport {
+        let core = &self.core;
+        core.health.set(Trouble::NotLeading, true);
+        self.join_threads();
+        self.stop_leading()
+    }
+
+    fn join_threads(&self) {
+        let signals = &self.core.signals;
+        signals.stopping.store(true, Ordering::Release);
+        for signal in [&signals.commit, &signals.sync, &signals.write_behind] {
+            signal.raise();
+        }
+        for thread in self.threads.lock().drain(..) {
+            // A thread that panicked has said so; what it left undone shows in the report of the stop.
+            let _ = thread.join();
+        }
+    }
+
+    /// As [`Store::stop`], without threads.
+    pub fn stop_leading(&self) -> StopReport {
+        let core = &self.core;
+        core.health.set(Trouble::NotLeading, true);
+        let clean = core.finish();
+        StopReport { clean, end: physical(core.log.written().position) }
+    }
+
+    /// A new connection's way in.
+    #[must_use]
+    pub fn port(&self) -> Port {
+        Port { core: Arc::clone(&self.core), state: Arc::default() }
+    }
+
+    /// Commits what all ports submitted, if this thread may; otherwise somebody else does soon. To be called after
+    /// [`Port::submit`]. Returns whether this thread did it: then [`Port::poll_done`] has the answers, in ASYNC mode.
+    pub fn commit_inline(&self) -> bool {
+        self.core.commit_inline()
+    }
+
+    /// The queue, created empty if it does not exist.
+    #[must_use]
+    pub fn queue(&self, topic: &str, id: QueueId) -> Arc<Queue> {
+        self.core.queues.get(topic, id)
+    }
+
+    /// The queue, if it exists.
+    #[must_use]
+    pub fn find_queue(&self, topic: &str, id: QueueId) -> Option<Arc<Queue>> {
+        self.core.queues.find(topic, id)
+    }
+
+    /// All queues.
+    #[must_use]
+    pub fn queues(&self) -> &Queues {
+        &self.core.queues
+    }
+
+    /// Where everything lies.
+    #[must_use]
+    pub fn layout(&self) -> &Layout {
+        &self.core.layout
+    }
+
+    /// What the store was opened with.
+    #[must_use]
+    pub fn config(&self) -> &StoreConfig {
+        &self.core.config
+    }
+
+    /// Answers a read request but for the bytes, into `plan`; see [`crate::read`].
+    ///
+    /// # Errors
+    /// Queue entries cannot be read; with [`Wait::Never`] also when the disk would have to be waited for.
+    pub fn plan(
+        &self,
+        queue: &Arc<Queue>,
+        request: &ReadRequest<'_>,
+        plan: &mut Plan,
+    ) -> Result<(), ReadError> {
+        self.core.plan(queue, request, plan)
+    }
+
+    /// Appends the planned records to `out`. Damaged ones are an error, or are left out if `skipCorruptRecords` says so.
+    ///
+    /// # Errors
+    /// `out` is as it was before.
+    pub fn copy(&self, plan: &Plan, wait: Wait, out: &mut Vec<u8>) -> Result<(), ReadError> {
+        self.core.copy(plan, wait, out)
+    }
+
+    /// Appends the record at a position to `out`, whoever it belongs to.
+    ///
+    /// # Errors
+    /// [`ReadError::NotFound`] unless a record begins exactly there.
+    pub fn record_at(&self, at: PhysicalOffset, wait: Wait, out: &mut Vec<u8>) -> Result<(), ReadError> {
+        self.core.record_at(at, wait, out)
+    }
+
+    /// First position of the log.
+    #[must_use]
+    pub fn min_physical(&self) -> PhysicalOffset {
+        physical(self.core.log.min_position())
+    }
+
+    /// The position behind the last visible record.
+    #[must_use]
+    pub fn max_physical(&self) -> PhysicalOffset {
+        physical(self.core.log.confirmed())
+    }
+
+    /// Store time of the last visible record.
+    #[must_use]
+    pub fn last_store_time(&self) -> TimestampMs {
+        self.core.log.dispatched().store_time
+    }
+
+    /// Changes `maxMessageSize` for what is encoded from here on.
+    pub fn set_max_message_size(&self, bytes: usize) {
+        self.core.encoding.max_message_size.store(bytes, Ordering::Relaxed);
+    }
+
+    /// Changes `skipCorruptRecords`.
+    pub fn set_skip_corrupt_records(&self, skip: bool) {
+        self.core.skip_corrupt_records.store(skip, Ordering::Relaxed);
+    }
+
+    /// What an operator wants to know.
+    #[must_use]
+    pub fn status(&self) -> StoreStatus {
+        let core = &self.core;
+        let counters = &core.counters;
+        StoreStatus {
+            min_physical: self.min_physical(),
+            confirmed: self.max_physical(),
+            written: physical(core.log.written().position),
+            durable: physical(core.log.durable_position()),
+            write_behind_lag: core.write_behind_lag(),
+            pending_bytes: core.intake.outstanding(),
+            pending_bytes_max: core.config.pending_bytes_max,
+            commit_stalled_for: core.commit_stalled_for(),
+            poisoned_by: core.health.poisoned_by().map(str::to_owned),
+            disk_full: core.health.has(Trouble::DiskFull),
+            queues_behind: core.health.has(Trouble::QueuesBehind),
+            groups: counters.groups.load(Ordering::Relaxed),
+            records: counters.records.load(Ordering::Relaxed),
+            corrupt_records: counters.corrupt_records.load(Ordering::Relaxed),
+            skipped_records: counters.skipped_records.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Whether records are taken; if not, [`Store::status`] says why.
+    #[must_use]
+    pub fn is_writable(&self) -> bool {
+        self.core.health.refusal().is_none()
+    }
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        self.join_threads();
+    }
+}
+
+impl Engine {
+    fn stopping(&self) -> bool {
+        self.signals.stopping.load(Ordering::Acquire)
+    }
+
+    /// Brings everything to the disk after the last record. Returns whether nothing is left to mend.
+    fn finish(&self) -> bool {
+        self.commit_step();
+        let synced = self.sync_now();
+        self.confirm();
+        if !(synced && self.write_checkpoint_now()) {
+            return false;
+        }
+        let end = self.log.written().position;
+        let complete = self.log.dispatched_position() == end && self.log.durable_position() == end;
+        if !complete || self.health.has(Trouble::Poisoned) {
+            return false;
+        }
+        if let Err(error) = self.remove_prepared_files() {
+            tracing::warn!(%error, "cannot remove the file prepared for the log");
+        }
+        match self.directory.mark_stopped() {
+            Ok(()) => true,
+            Err(error) => {
+                tracing::error!(%error, "cannot mark the store as stopped cleanly");
+                false
+            }
+        }
+    }
+
+    /// Java removes its unused files at a stop, too.
+    fn remove_prepared_files(&self) -> io::Result<()> {
+        let end = self.log.written().position;
+        self.log.segments.remove(|segment| segment.base >= end && segment.base > 0).map(drop)
+    }
+}
+
+/// A connection's way into the store.
+///
+/// Batches of one port keep their order. Its owner calls [`Port::poll_done`] after every submit and before it sleeps;
+/// it is woken once for each group of the log that answers batches of this port.
+pub struct Port {
+    core: Arc<Engine>,
+    state: Arc<PortState>,
+}
+
+impl Port {
+    /// An empty batch. Give it back with [`Port::recycle`] once its answers were read, or drop it.
+    #[must_use]
+    pub fn batch(&self) -> Box<Batch> {
+        self.core.pool.take()
+    }
+
+    /// Puts a batch on the list of what is to be committed. The answers come through [`Port::poll_done`].
+    ///
+    /// # Errors
+    /// Gives the batch back when too many bytes wait already: the store is busy.
+    pub fn submit(&self, mut batch: Box<Batch>) -> Result<(), Box<Batch>> {
+        if batch.is_empty() {
+            self.core.pool.give_back(batch);
+            return Ok(());
+        }
+        batch.port = Some(Arc::clone(&self.state));
+        // Its owner is awake and will ask.
+        self.state.forget_waker();
+        self.core.intake.push(batch)
+    }
+
+    /// The next batch that has its answers. Registers the waker when there is none.
+    pub fn poll_done(&self, context: &Context<'_>) -> Poll<Box<Batch>> {
+        self.state.poll_done(context)
+    }
+
+    /// Takes back the memory of a batch whose answers were read.
+    pub fn recycle(&self, batch: Box<Batch>) {
+        self.core.pool.give_back(batch);
+    }
+}
+
+impl Drop for Port {
+    fn drop(&mut self) {
+        for batch in self.state.close() {
+            self.core.pool.give_back(batch);
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! Brings queue and index entries to their files, and writes the checkpoint.
+//!
+//! The order is the contract of [`crate::checkpoint`]: first the position and times are captured, then everything up to
+//! there is written, then synced, and only then does the checkpoint say so.
+
+use std::time::Duration;
+
+use parking_lot::Mutex;
+
+use crate::checkpoint::{CheckpointFile, StoreCheckpoint};
+use crate::commit::WRITE_BEHIND_BYTES_MAX;
+use crate::engine::Engine;
+use crate::health::Trouble;
+use crate::layout::physical;
+use crate::log::Mark;
+
+/// Owned by whoever writes behind.
+pub(crate) struct WriteBehind {
+    checkpoint: CheckpointFile,
+    flushed_at: Duration,
+    checkpoint_at: Duration,
+    checkpoint_mark: Mark,
+    failing: bool,
+}
+
+pub(crate) type WriteBehindToken = Mutex<WriteBehind>;
+
+/// A checkpoint on its way: what was captured before anything was written.
+#[derive(Clone, Copy, Debug)]
+pub struct CheckpointCandidate {
+    queues: Mark,
+}
+
+impl WriteBehind {
+    pub(crate) fn new(checkpoint: CheckpointFile, end: Mark, now: Duration) -> Self {
+        Self { checkpoint, flushed_at: now, checkpoint_at: now, checkpoint_mark: end, failing: false }
+    }
+}
+
+impl Engine {
+    /// One round of the write-behind thread. Returns how long it may sleep.
+    pub(crate) fn write_behind_step(&self) -> Duration {
+        let interval = self.config.write_behind_interval;
+        let Some(mut behind) = self.write_behind.try_lock() else { return interval };
+        let now = self.clock.elapsed();
+        let dispatched = self.log.dispatched();
+        let fresh = dispatched.position > self.flushed_position();
+        if fresh && (self.write_behind_is_due() || now.saturating_sub(behind.flushed_at) >= interval) {
+            behind.flushed_at = now;
+            self.flush_entries(&mut behind, dispatched);
+        }
+        let unmarked = dispatched.position.saturating_sub(behind.checkpoint_mark.position);
+        let age = now.saturating_sub(behind.checkpoint_at);
+        if unmarked >= self.config.checkpoint_bytes
+            || (unmarked > 0 && age >= self.config.checkpoint_interval)
+        {
+            behind.checkpoint_at = now;
+            self.write_checkpoint(&mut behind);
+        }
+        interval
+    }
+
+    /// Whether enough log has passed for the next write of entries.
+    pub(crate) fn write_behind_is_due(&self) -> bool {
+        self.log.dispatched_position().saturating_sub(self.flushed_position())
+            >= self.config.write_behind_bytes
+    }
+
+    /// Bytes of log whose entries are in memory only.
+    pub(crate) fn write_behind_lag(&self) -> u64 {
+        self.log.written().position.saturating_sub(self.flushed_position())
+    }
+
+    fn flush_entries(&self, behind: &mut WriteBehind, upto: Mark) -> bool {
+        match self.queues.flush().map_err(|error| error.to_string()) {
+            Ok(_) => {
+                if std::mem::take(&mut behind.failing) {
+                    tracing::info!("queue and index entries are written again");
+                }
+                self.set_flushed_position(upto.position);
+                self.health.set(Trouble::QueuesBehind, false);
+                self.signals.commit.raise();
+                true
+            }
+            Err(error) => {
+                // Entries stay in memory and are tried again; records are refused once that memory is used up.
+                if !std::mem::replace(&mut behind.failing, true) {
+                    tracing::error!(error, "cannot write queue or index entries");
+                }
+                if self.write_behind_lag() > WRITE_BEHIND_BYTES_MAX {
+                    self.health.set(Trouble::QueuesBehind, true);
+                    self.signals.commit.raise();
+                }
+                false
+            }
+        }
+    }
+
+    /// Writes a checkpoint of what is there now. `false` if that failed, or if somebody else is about to.
+    pub(crate) fn write_checkpoint_now(&self) -> bool {
+        self.write_behind.try_lock().is_some_and(|mut behind| self.write_checkpoint(&mut behind))
+    }
+
+    fn write_checkpoint(&self, behind: &mut WriteBehind) -> bool {
+        let candidate = self.checkpoint_capture();
+        self.flush_entries(behind, candidate.queues)
+            && self.checkpoint_sync()
+            && self.checkpoint_publish(behind, candidate)
+    }
+
+    /// First: what the checkpoint will say, if all goes well.
+    pub(crate) fn checkpoint_capture(&self) -> CheckpointCandidate {
+        CheckpointCandidate { queues: self.log.dispatched() }
+    }
+
+    /// Then: everything captured, and written since, becomes durable.
+    pub(crate) fn checkpoint_sync(&self) -> bool {
+        match self.queues.sync() {
+            Ok(()) => true,
+            Err(error) => {
+                self.poison(format!("cannot sync the queue files: {error}"));
+                false
+            }
+        }
+    }
+
+    /// Last: the file. Positions above the durable end of the log are not promised, even if their entries are there.
+    pub(crate) fn checkpoint_publish(
+        &self,
+        behind: &mut WriteBehind,
+        candidate: CheckpointCandidate,
+    ) -> bool {
+        let durable = self.log.durable();
+        let queues = if candidate.queues.position <= durable.position { candidate.queues } else { durable };
+        let next = StoreCheckpoint {
+            log_time: durable.store_time,
+            queue_time: queues.store_time,
+            queue_position: physical(queues.position),
+            ..StoreCheckpoint::default()
+        };
+        match behind.checkpoint.advance(&next) {
+            Ok(()) => {
+                behind.checkpoint_mark = queues;
+                true
+            }
+            Err(error) => {
+                self.poison(format!("cannot write the checkpoint: {error}"));
+                false
+            }
+        }
+    }
+}
