@@ -87,6 +87,8 @@ pub struct BrokerConfig {
     pub settings: Settings,
     /// Where updates are written.
     pub file: PathBuf,
+    /// The name server in this process, which no source names.
+    own_name_server: Option<String>,
 }
 
 /// Who a broker is to others.
@@ -281,6 +283,7 @@ impl BrokerConfig {
             clients: Clients::read(&settings),
             live: Live::read(&settings, &mut problems),
             file: PathBuf::new(),
+            own_name_server: None,
             store: StoreSection::read(&settings, &mut problems),
             identity,
             listen,
@@ -311,7 +314,19 @@ impl BrokerConfig {
         if next.listen.port == 0 {
             config.set_bound_port(self.listen.port);
         }
+        if let Some(address) = &self.own_name_server {
+            config.set_own_name_server(address.clone());
+        }
         Ok((config, changes))
+    }
+
+    /// Adds the name server of this process, `host:port`, to those that sources name.
+    pub fn set_own_name_server(&mut self, address: String) {
+        if !self.live.name_servers.contains(&address) {
+            self.live.name_servers.insert(0, address.clone());
+        }
+        self.settings.settle("namesrvAddr", self.live.name_servers.join(";"));
+        self.own_name_server = Some(address);
     }
 
     /// The port that was bound, when the configured one was 0.

@@ -135,3 +135,14 @@ fn a_port_that_was_chosen_by_the_system_is_reported() {
     assert_eq!(config.settings.value("listenPort"), Some("40000"));
     assert!(config.settings.file_text().contains("listenPort=0\n"), "the next start chooses again");
 }
+
+#[test]
+fn the_name_server_of_this_process_survives_updates_but_not_the_file() {
+    let mut config = broker("namesrvAddr=a:1").unwrap();
+    config.set_own_name_server("127.0.0.1:9876".to_owned());
+    assert_eq!(config.live.name_servers, ["127.0.0.1:9876", "a:1"]);
+    assert_eq!(config.settings.value("namesrvAddr"), Some("127.0.0.1:9876;a:1"));
+    let (config, _) = config.updated(b"namesrvAddr=b:2").unwrap();
+    assert_eq!(config.live.name_servers, ["127.0.0.1:9876", "b:2"]);
+    assert!(config.settings.file_text().contains("\nnamesrvAddr=b:2\n"));
+}
