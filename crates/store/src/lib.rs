@@ -18,6 +18,7 @@ pub mod disk;
 pub mod dispatch;
 mod engine;
 mod health;
+pub mod index;
 pub mod layout;
 mod log;
 pub mod queue;
