@@ -17,6 +17,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use super::entry::ENTRY_SIZE;
 use super::{Queue, QueueError};
 use crate::disk::{Access, Disk, DiskFile, Fill};
+use crate::layout::{offset_name, parse_offset_name};
 
 /// Where queue files lie and how large they are.
 #[derive(Clone, Debug)]
@@ -90,7 +91,7 @@ impl Files {
 
     /// The number of the file with this name; `None` if it is none of a queue's.
     pub(super) fn number_of(&self, name: &str) -> Option<u32> {
-        let start = parse_file_name(name)?;
+        let start = parse_offset_name(name)?;
         let number = start.is_multiple_of(self.file_size).then_some(start / self.file_size)?;
         u32::try_from(number).ok().filter(|number| *number < u32::MAX)
     }
@@ -100,7 +101,7 @@ impl Files {
     }
 
     pub(super) fn path(&self, queue: &Queue, number: u32) -> PathBuf {
-        self.queue_dir(queue.topic(), queue.id()).join(file_name(u64::from(number) * self.file_size))
+        self.queue_dir(queue.topic(), queue.id()).join(offset_name(u64::from(number) * self.file_size))
     }
 
     /// The descriptor if it is open.
@@ -238,17 +239,6 @@ impl Files {
     pub(super) fn open_count(&self) -> usize {
         self.descriptors.read().slots.len()
     }
-}
-
-/// Name of the file that starts at this byte position of its queue (or of the log).
-pub(crate) fn file_name(start: u64) -> String {
-    format!("{start:020}")
-}
-
-/// The start behind such a name.
-fn parse_file_name(name: &str) -> Option<u64> {
-    let digits = name.len() == 20 && name.bytes().all(|byte| byte.is_ascii_digit());
-    digits.then(|| name.parse().ok())?
 }
 
 /// Removes a file that may be gone already.
