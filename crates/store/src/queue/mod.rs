@@ -20,6 +20,7 @@ mod flush;
 mod reader;
 mod recover;
 mod table;
+mod time_lookup;
 mod trim;
 mod waiters;
 
@@ -38,6 +39,7 @@ pub use self::flush::Flushed;
 pub use self::reader::{EntriesError, Wait};
 pub use self::recover::{Claim, Claims, Gap, Load, Loaded, QueueFault, QueueFinding, Replayed};
 pub use self::table::Queues;
+pub use self::time_lookup::{Boundary, StoreTimes};
 use self::waiters::Waiters;
 pub use self::waiters::{Notify, TagFilter, Watch, Woken};
 use crate::dispatch::TopicHash;
