@@ -265,6 +265,9 @@ impl<S: Service> Caller<S> {
         let Settings { limiter, tls, encoding, .. } = &self.shared.settings;
         let socket_failure =
             |error: io::Error| ConnectFailure::Socket { kind: error.kind(), text: error.to_string() };
+        if self.shared.state.lock().is_stopped {
+            return Err(ConnectFailure::Stopped);
+        }
         let candidates = tokio::net::lookup_host(address).await.map_err(|_| ConnectFailure::Unresolved)?;
         let candidates: Vec<_> = candidates.collect();
         if candidates.is_empty() {
@@ -285,10 +288,6 @@ impl<S: Service> Caller<S> {
             }
         };
 
-        let mut state = self.shared.state.lock();
-        if state.is_stopped {
-            return Err(ConnectFailure::Stopped);
-        }
         let Some(place) = Place::take(limiter) else {
             return Err(ConnectFailure::TooMany(limiter.connections.limit()));
         };
@@ -297,12 +296,17 @@ impl<S: Service> Caller<S> {
         let phase = self.shared.phase.clone();
         let connection = Connection::new(stream, Vec::new(), session, peer.clone(), limiter.clone(), phase);
         let address = address.to_owned();
-        while state.tasks.try_join_next().is_some() {}
-        state.tasks.spawn(async move {
+        let task = async move {
             let closed = connection.await;
             drop(place);
             tracing::debug!(address, reason = ?closed, "outgoing connection closed");
-        });
+        };
+        let mut state = self.shared.state.lock();
+        if state.is_stopped {
+            return Err(ConnectFailure::Stopped);
+        }
+        while state.tasks.try_join_next().is_some() {}
+        state.tasks.spawn(task);
         Ok(peer)
     }
 }

@@ -25,7 +25,7 @@ use ferromq_protocol::{code, encode, version};
 use tokio::time::{Instant, Sleep};
 
 use crate::inbox::{Filled, Inbox};
-use crate::limits::{BUFFER_IDLE, Limiter, READ_BYTES, TURN_BYTES, UNSENT_PAUSE_BYTES, count};
+use crate::limits::{Limiter, READ_BYTES, TURN_BYTES, UNSENT_PAUSE_BYTES, count};
 use crate::peer::{Closed, Peer, SendError};
 use crate::stream::Stream;
 
@@ -171,7 +171,7 @@ enum Read {
 struct Handed {
     bytes: usize,
     requests: usize,
-    /// Length that the rest must reach to be a frame; 0 if it is one that the saturated session did not take.
+    /// Length that the rest must reach to be a frame; 0 if it may hold one that could not be taken now.
     wanted: usize,
 }
 
@@ -360,7 +360,8 @@ impl<S: Session> Connection<S> {
         now: Instant,
     ) -> Result<Handed, Closed> {
         let mut handed = Handed { bytes: 0, requests: 0, wanted: 0 };
-        while handed.bytes < bytes.len() && !self.session.saturated() {
+        // A client that asks for much in few bytes gets it in portions, so that one turn does not answer it all.
+        while handed.bytes < bytes.len() && !self.session.saturated() && out.len() <= UNSENT_PAUSE_BYTES {
             match split(&bytes[handed.bytes..]) {
                 Ok(Split::Frame { frame, consumed }) => {
                     handed.requests += usize::from(self.frame(frame, out, decoder, now)?);
@@ -480,7 +481,7 @@ impl<S: Session> Connection<S> {
         if self.large_frame_since.is_some_and(|since| since + limits.frame <= now) {
             return Err(Closed::TooSlow);
         }
-        if self.last_active + BUFFER_IDLE <= now {
+        if self.last_active + limits.spare <= now {
             self.inbox.relax(&self.limiter.unread);
             if self.unsent.len() == 0 {
                 self.unsent.bytes = Vec::new();
@@ -499,7 +500,7 @@ impl<S: Session> Connection<S> {
         let has_spare_memory =
             self.inbox.holds_spare_memory() || (self.unsent.len() == 0 && self.unsent.bytes.capacity() > 0);
         if has_spare_memory {
-            due = due.min(self.last_active + BUFFER_IDLE);
+            due = due.min(self.last_active + limits.spare);
         }
         if due < self.timer.deadline() || self.timer.is_elapsed() {
             self.timer.as_mut().reset(due);

@@ -15,6 +15,7 @@
 //! | time without a byte in either direction | [`Limits::idle`] | the connection is closed |
 //! | time for the TLS handshake and the proxy preamble | [`Limits::handshake`] | the connection is closed |
 //! | time for one large frame | [`Limits::frame`] | the connection is closed |
+//! | time for which a silent connection keeps its buffers | [`Limits::spare`] | they are given back |
 //!
 //! How many unanswered requests one connection may have is the session's business (`Session::saturated`).
 
@@ -33,14 +34,12 @@ pub(crate) const READ_BYTES: usize = 128 * 1024;
 /// What one turn of a connection reads at most before it lets the others run.
 pub const TURN_BYTES: usize = 512 * 1024;
 
-/// While more than this waits to be written, nothing more is read from the connection.
+/// While more than this waits to be written, nothing more is handed over or read. It bounds what a client that does
+/// not read costs: so much, one answer, and what it was promised before.
 pub const UNSENT_PAUSE_BYTES: usize = 1024 * 1024;
 
 /// Frames up to this size are received without asking the process-wide budget.
 pub const FREE_UNREAD_BYTES: usize = 16 * 1024;
-
-/// Buffers that a connection has not used for this long are given back.
-pub const BUFFER_IDLE: Duration = Duration::from_secs(5);
 
 /// The limits of one process. The defaults suit a broker with some thousands of clients.
 #[derive(Clone, Debug)]
@@ -53,6 +52,7 @@ pub struct Limits {
     pub idle: Duration,
     pub handshake: Duration,
     pub frame: Duration,
+    pub spare: Duration,
 }
 
 impl Default for Limits {
@@ -66,6 +66,7 @@ impl Default for Limits {
             idle: Duration::from_secs(120),
             handshake: Duration::from_secs(10),
             frame: Duration::from_secs(60),
+            spare: Duration::from_secs(5),
         }
     }
 }
@@ -161,9 +162,9 @@ impl Budget {
         }
     }
 
-    /// Three quarters are taken: time to be modest.
+    /// Somebody waits, or three quarters are taken: time to be modest.
     pub(crate) fn is_short(&self) -> bool {
-        self.used() > self.limit / 4 * 3
+        self.used() > self.limit / 4 * 3 || self.is_awaited.load(Ordering::SeqCst)
     }
 
     fn try_take(&self, amount: u64) -> bool {

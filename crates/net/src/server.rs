@@ -257,15 +257,23 @@ impl<S: Service> Accepting<S> {
             tracing::debug!(%error, "accepting a connection failed");
             return;
         }
-        count(&self.settings.limiter.counters.out_of_descriptors);
-        self.complain("no descriptors left, a client is turned away");
         // With the reserve free, the client in the queue can be accepted and closed, so that it knows at once.
         self.reserve = None;
         let turned_away = self.socket.poll_accept(&mut Context::from_waker(Waker::noop()));
-        let is_helped = matches!(turned_away, Poll::Ready(Ok(_)));
-        drop(turned_away);
+        let is_stuck = match turned_away {
+            Poll::Ready(Ok(client)) => {
+                drop(client);
+                count(&self.settings.limiter.counters.out_of_descriptors);
+                self.complain("no descriptors left, a client is turned away");
+                false
+            }
+            // There is nobody: without a descriptor the kernel fails before it looks.
+            Poll::Pending => false,
+            Poll::Ready(Err(_)) => true,
+        };
         self.reserve = open_reserve();
-        if !is_helped || self.reserve.is_none() {
+        if is_stuck || self.reserve.is_none() {
+            self.complain("no descriptors left, accepting pauses");
             tokio::time::sleep(ACCEPT_PAUSE).await;
         }
     }
