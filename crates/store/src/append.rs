@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Waker};
 
 use ferromq_protocol::properties::Properties;
-use ferromq_protocol::record::{self, EncodeError, Parts, PropertyCrc};
+use ferromq_protocol::record::{self, EncodeError, Parts, PropertyCrc, Record};
 use ferromq_protocol::types::{Host, PhysicalOffset, QueueOffset, TimestampMs};
 use memchr::memchr;
 use parking_lot::Mutex;
@@ -164,6 +164,8 @@ pub(crate) enum Progress {
     Refused(Outcome),
     /// Stored, and the caller has its answer already.
     Answered(Stored),
+    /// Not stored any more, and the caller has its answer already.
+    Withdrawn,
 }
 
 impl Progress {
@@ -171,7 +173,7 @@ impl Progress {
     pub(crate) fn stored(self) -> Option<Stored> {
         match self {
             Self::Assigned(stored) | Self::Answered(stored) => Some(stored),
-            Self::Encoded | Self::Refused(_) => None,
+            Self::Encoded | Self::Refused(_) | Self::Withdrawn => None,
         }
     }
 }
@@ -333,6 +335,37 @@ impl Batch {
         self.keys.truncate(self.keys_start(records));
     }
 
+    /// Takes over a record that has its place already, from the log of another store.
+    pub(crate) fn push_raw(&mut self, record: &Record<'_>, queue: &Arc<Queue>) {
+        self.bytes.extend_from_slice(record.bytes);
+        if self.topic != record.topic {
+            record.topic.clone_into(&mut self.topic);
+            self.topic_hash = TopicHash::new(record.topic);
+        }
+        let keys_start = self.keys.len();
+        let kind = dispatch::derive(self.topic_hash, record.sys_flag, record.properties, &mut self.keys);
+        if !self.encoding.index_enabled {
+            self.keys.truncate(keys_start);
+        }
+        let stored = Stored {
+            physical: record.physical,
+            queue_offset: record.queue_offset,
+            store_timestamp: record.store_timestamp,
+        };
+        self.records.push(BatchRecord {
+            queue: Arc::clone(queue),
+            bytes_end: self.bytes.len(),
+            keys_end: self.keys.len(),
+            kind,
+            tag: 0,
+            progress: Progress::Assigned(stored),
+            run: 1,
+            has_queue_entry: dispatch::has_queue_entry(record.sys_flag) && !queue.is_deleted(),
+            wait: true,
+        });
+        self.next = self.records.len();
+    }
+
     /// Where the bytes of this record begin; also for the one past the last.
     pub(crate) fn bytes_start(&self, record: usize) -> usize {
         record.checked_sub(1).and_then(|before| self.records.get(before)).map_or(0, |before| before.bytes_end)
@@ -372,7 +405,7 @@ impl Batch {
         self.answers.extend(self.records.drain(..).filter_map(|record| match record.progress {
             Progress::Assigned(stored) => Some((record.tag, Outcome::Confirmed(stored))),
             Progress::Refused(outcome) => Some((record.tag, outcome)),
-            Progress::Answered(_) => None,
+            Progress::Answered(_) | Progress::Withdrawn => None,
             Progress::Encoded => Some((record.tag, Outcome::Failed)),
         }));
     }
@@ -394,6 +427,7 @@ impl Batch {
 /// Batches that are not in use, shared by all connections so that idle ones hold none.
 #[derive(Debug)]
 pub(crate) struct BatchPool {
+    #[expect(clippy::vec_box, reason = "batches travel boxed, and stay so here")]
     idle: Mutex<Vec<Box<Batch>>>,
     encoding: Arc<Encoding>,
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use crate::append::{Batch, Outcome, Progress};
+use crate::append::{Batch, BatchRecord, Outcome, Progress, Stored};
 use crate::config::FlushMode;
 use crate::engine::{Engine, to_ms};
 use crate::log::Mark;
@@ -86,6 +86,12 @@ pub(crate) struct Unconfirmed {
     /// `None` for the blank end of a file.
     pub(crate) batch: Option<Box<Batch>>,
     answered_late: bool,
+}
+
+impl Unconfirmed {
+    pub(crate) fn new(end: Mark, written_at: Duration, batch: Option<Box<Batch>>) -> Self {
+        Self { end, written_at, batch, answered_late: false }
+    }
 }
 
 /// When commits started and how they went.
@@ -172,7 +178,7 @@ impl Engine {
             let early = self.answer_unwaiting(&mut batch);
             let end = self.log.written();
             let port = batch.port.clone();
-            let entry = Unconfirmed { end, written_at: now, batch: Some(batch), answered_late: false };
+            let entry = Unconfirmed::new(end, now, Some(batch));
             self.unconfirmed.lock().push_back(entry);
             if let Some((early, port)) = early.zip(port) {
                 self.deliver_now(early, &port);
@@ -197,7 +203,7 @@ impl Engine {
         moved
     }
 
-    fn await_confirmation(&self) {
+    pub(crate) fn await_confirmation(&self) {
         match self.config.flush_mode {
             FlushMode::Async => self.confirm(),
             FlushMode::Sync => self.signals.sync.raise(),
@@ -209,20 +215,33 @@ impl Engine {
         if self.config.flush_mode == FlushMode::Async || batch.records.iter().all(|record| record.wait) {
             return None;
         }
-        self.answer_early(batch, |wait, stored| (!wait).then_some(Outcome::Confirmed(stored)))
+        self.answer_early(batch, |record, stored| {
+            (!record.wait).then(|| {
+                record.progress = Progress::Answered(stored);
+                Outcome::Confirmed(stored)
+            })
+        })
     }
 
-    fn answer_early(
+    /// A batch with the answers of those records for which there is one now, ahead of the rest. Whoever gives an answer
+    /// notes in the record's progress that it was given.
+    pub(crate) fn answer_early(
         &self,
         batch: &mut Batch,
-        outcome: impl Fn(bool, crate::append::Stored) -> Option<Outcome>,
+        mut answer: impl FnMut(&mut BatchRecord, Stored) -> Option<Outcome>,
     ) -> Option<Box<Batch>> {
         let mut early = self.pool.take();
         for record in &mut batch.records {
-            let Progress::Assigned(stored) = record.progress else { continue };
-            if let Some(outcome) = outcome(record.wait, stored) {
-                early.answers.push((record.tag, outcome));
-                record.progress = Progress::Answered(stored);
+            let tag = record.tag;
+            match record.progress {
+                Progress::Assigned(stored) => {
+                    early.answers.extend(answer(record, stored).map(|outcome| (tag, outcome)));
+                }
+                Progress::Answered(stored) => {
+                    // Asked all the same: it may have to be withdrawn.
+                    let _ = answer(record, stored);
+                }
+                Progress::Encoded | Progress::Refused(_) | Progress::Withdrawn => {}
             }
         }
         if early.answers.is_empty() {
@@ -250,7 +269,10 @@ impl Engine {
             entry.answered_late = true;
             let Some(batch) = &mut entry.batch else { continue };
             let port = batch.port.clone();
-            let early = self.answer_early(batch, |_, stored| Some(Outcome::TimedOut(stored)));
+            let early = self.answer_early(batch, |record, stored| {
+                record.progress = Progress::Answered(stored);
+                Some(Outcome::TimedOut(stored))
+            });
             late.extend(early.zip(port));
         }
         for (batch, port) in late {
@@ -259,7 +281,7 @@ impl Engine {
         next
     }
 
-    fn deliver_now(&self, batch: Box<Batch>, port: &crate::append::PortState) {
+    pub(crate) fn deliver_now(&self, batch: Box<Batch>, port: &crate::append::PortState) {
         match port.deliver(batch) {
             Ok(Some(waker)) => waker.wake(),
             Ok(None) => {}

@@ -5,13 +5,13 @@
 
 use std::task::Waker;
 
-use ferromq_protocol::types::PhysicalOffset;
-
 use crate::append::{Batch, Outcome, Progress};
 use crate::commit::Unconfirmed;
 use crate::config::FlushMode;
 use crate::engine::Engine;
 use crate::health::Trouble;
+use crate::layout::position;
+use crate::log::Mark;
 use crate::queue::{Entry, Woken};
 
 /// Batches confirmed in one go.
@@ -126,19 +126,43 @@ impl Engine {
         }
     }
 
-    /// Answers everything unconfirmed at or behind `from` with `Truncated`: the log is being cut there.
-    pub(crate) fn refuse_unconfirmed_from(&self, from: PhysicalOffset) {
-        let mut wakers = Vec::new();
-        let entries = std::mem::take(&mut *self.unconfirmed.lock());
-        for mut batch in entries.into_iter().filter_map(|entry| entry.batch) {
-            for record in &mut batch.records {
-                if record.progress.stored().is_some_and(|stored| stored.physical >= from) {
-                    record.progress = Progress::Refused(Outcome::Truncated);
-                }
+    /// Answers everything unconfirmed at or behind the cut with `Truncated`, and lets go of it. What lies before the cut
+    /// goes on waiting. The caller holds the confirmer, so nothing is being confirmed meanwhile.
+    pub(crate) fn withdraw_unconfirmed(&self, cut: Mark, _confirmer: &mut Confirmer) {
+        let mut answers = Vec::new();
+        let mut unconfirmed = self.unconfirmed.lock();
+        while let Some(last) = unconfirmed.back_mut().filter(|last| last.end.position > cut.position) {
+            let Some(batch) = &mut last.batch else {
+                unconfirmed.pop_back();
+                continue;
+            };
+            let port = batch.port.clone();
+            let mut keeps_some = false;
+            let early = self.answer_early(batch, |record, stored| {
+                let gone = position(stored.physical) >= cut.position;
+                keeps_some |= !gone;
+                gone.then(|| {
+                    record.progress = Progress::Withdrawn;
+                    Outcome::Truncated
+                })
+            });
+            answers.extend(early.zip(port));
+            if keeps_some {
+                last.end = cut;
+                break;
             }
-            wakers.extend(self.answer(batch));
+            answers.extend(unconfirmed.pop_back().and_then(|last| {
+                let mut batch = last.batch?;
+                batch.settle();
+                self.intake.release(&mut batch);
+                let port = batch.port.take()?;
+                Some((batch, port))
+            }));
         }
-        wakers.into_iter().for_each(Waker::wake);
+        drop(unconfirmed);
+        for (batch, port) in answers {
+            self.deliver_now(batch, &port);
+        }
     }
 }
 

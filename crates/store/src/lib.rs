@@ -17,6 +17,7 @@ mod confirm;
 pub mod disk;
 pub mod dispatch;
 mod engine;
+mod follow;
 mod health;
 pub mod index;
 pub mod layout;
@@ -34,7 +35,9 @@ mod write_behind;
 
 pub use append::{Batch, Outcome, RecordError, RecordParts, Stored};
 pub use config::{FlushMode, StoreConfig};
+pub use follow::{AppendRawError, TruncateError};
+pub use log::scan::End;
 pub use read::{Plan, ReadError, ReadLimits, ReadRequest, ReadStatus};
 pub use recover::{OpenError, RecoveryReport};
 pub use running::DirectoryError;
-pub use store::{Environment, Port, StartError, StopReport, Store, StoreStatus};
+pub use store::{Environment, Loop, Port, StartError, StopReport, Store, StoreStatus};

@@ -479,6 +479,31 @@ impl Engine {
         Ok(segment)
     }
 
+    /// See [`crate::Store::read_range`].
+    pub(crate) fn read_range(
+        &self,
+        from: PhysicalOffset,
+        max: usize,
+        out: &mut Vec<u8>,
+    ) -> Result<(), ReadError> {
+        let start = out.len();
+        let mut at = position(from);
+        let end = self.log.written().position.min(at.saturating_add(max as u64));
+        if from.0 < 0 || at < self.log.min_position() {
+            return Err(ReadError::NotFound(from));
+        }
+        while at < end {
+            let segment_size = self.log.segments.size();
+            let piece_end = end.min(at - at % segment_size + segment_size);
+            let len = usize::try_from(piece_end - at).unwrap_or(usize::MAX);
+            if !self.log.ring.read(at, len, out) {
+                self.read_file(at, len, Wait::Allowed, out).inspect_err(|_| out.truncate(start))?;
+            }
+            at = piece_end;
+        }
+        Ok(())
+    }
+
     /// See [`crate::Store::record_at`].
     pub(crate) fn record_at(
         &self,

@@ -23,6 +23,7 @@ use crate::disk::{Access, Disk};
 use crate::dispatch;
 use crate::layout::{Layout, offset_name, parse_offset_name, physical, position};
 use crate::log::Mark;
+use crate::log::erase::{erase_behind, first_non_zero};
 use crate::log::scan::{End, Scan, ScanRules, Scanned};
 use crate::log::segment::Segments;
 use crate::queue::{Claim, EntriesError, Entry, Load, QueueError, Queues, Replayed};
@@ -439,7 +440,8 @@ impl Recovery<'_> {
     fn switch_without_blank(&self, end: u64, why: End) -> Result<Option<u64>, OpenError> {
         let Some(segment) = self.segments.find(end).filter(|_| why == End::Zeros) else { return Ok(None) };
         let remaining = segment.end() - end;
-        if self.first_non_zero(end, segment.end())?.is_some() || end == segment.base {
+        let error = io_error("read", segment.path());
+        if end == segment.base || first_non_zero(&**self.disk, &segment, end).map_err(error)?.is_some() {
             return Ok(None);
         }
         // A record that would have fitted, or a queue with a gap, means that records were lost here.
@@ -513,66 +515,15 @@ impl Recovery<'_> {
         Ok(())
     }
 
-    /// Zeroes the rest of the file that holds `end` and removes the files behind it, all of it durably.
     fn erase_behind(&mut self, end: u64, why: End) -> Result<(), OpenError> {
-        let mut erased = 0;
-        if let Some(segment) = self.segments.find(end) {
-            let mut at = end;
-            let mut touched = false;
-            while let Some((from, to)) = self.first_non_zero(at, segment.end())? {
-                let zero = || segment.file(&**self.disk)?.zero(from - segment.base, to - from);
-                zero().map_err(io_error("erase the end of", segment.path()))?;
-                erased += to - from;
-                touched = true;
-                at = to;
-            }
-            if touched {
-                let sync = || segment.file(&**self.disk)?.sync_data();
-                sync().map_err(io_error("sync", segment.path()))?;
-            }
+        let erased = erase_behind(&**self.disk, self.segments, end);
+        let erased = erased.map_err(io_error("erase the end of", self.layout.commit_log()))?;
+        if erased.bytes > 0 {
+            tracing::warn!(position = end, erased.bytes, ?why, "erased what lay behind the end of the log");
         }
-        // The newest goes first: whatever a crash leaves is without gaps.
-        let mut removed = 0;
-        for segment in self.segments.list().iter().rev().take_while(|segment| segment.base > end) {
-            if let Some((from, to)) = self.first_non_zero(segment.base, segment.end())? {
-                erased += to - from;
-            }
-            let gone = self.segments.remove(|other| other.base == segment.base);
-            removed += gone.map_err(io_error("remove", segment.path()))?.len();
-        }
-        if erased > 0 {
-            tracing::warn!(position = end, bytes = erased, ?why, "erased what lay behind the end of the log");
-        }
-        self.report.erased_bytes = erased;
-        self.report.removed_files = removed;
+        self.report.erased_bytes = erased.bytes;
+        self.report.removed_files = erased.files;
         Ok(())
-    }
-
-    /// The first stretch in the range that has other bytes than zeros, roughly: at most a chunk.
-    fn first_non_zero(&self, from: u64, to: u64) -> Result<Option<(u64, u64)>, OpenError> {
-        const CHUNK: u64 = 1 << 20;
-        let Some(segment) = self.segments.find(from) else { return Ok(None) };
-        let error = || io_error("read", segment.path());
-        let file = segment.file(&**self.disk).map_err(error())?;
-        let mut buffer = Vec::new();
-        let mut at = from;
-        while at < to {
-            match file.next_data(at - segment.base).map_err(error())? {
-                Some(data) if segment.base + data < to => at = at.max(segment.base + data),
-                _ => return Ok(None),
-            }
-            buffer.resize(usize::try_from(CHUNK.min(to - at)).unwrap_or(0), 0);
-            let read = file.read_at(&mut buffer, at - segment.base).map_err(error())?;
-            if read == 0 {
-                return Ok(None);
-            }
-            if let Some(first) = buffer[..read].iter().position(|byte| *byte != 0) {
-                let last = buffer[..read].iter().rposition(|byte| *byte != 0).unwrap_or(first);
-                return Ok(Some((at + first as u64, at + last as u64 + 1)));
-            }
-            at += read as u64;
-        }
-        Ok(None)
     }
 
     /// Writes the bytes again that the page cache may have and the disk may not: after a crash of this process alone,

@@ -20,16 +20,18 @@ use crate::config::StoreConfig;
 use crate::confirm::Confirmer;
 use crate::disk::{Access, Disk};
 use crate::engine::{Counters, Engine, Signals};
+use crate::follow::{AppendRawError, TruncateError};
 use crate::health::{Health, Trouble};
-use crate::layout::{Layout, physical};
+use crate::layout::{Layout, physical, position};
 use crate::log::Log;
 use crate::log::ring::Ring;
 use crate::log::tail::Tail;
 use crate::queue::{ENTRY_SIZE, Queue, QueueConfig, Queues, Wait};
 use crate::read::{Plan, ReadError, ReadRequest};
 use crate::recover::{OpenError, RecoveryReport, recover};
-use crate::replication::Replication;
+use crate::replication::{LogListener, Pin, Replication};
 use crate::running::{Directory, DirectoryError};
+use crate::signal::Signal;
 use crate::sync::Syncer;
 use crate::write_behind::WriteBehind;
 
@@ -95,6 +97,30 @@ pub struct StoreStatus {
     pub corrupt_records: u64,
     /// Damaged records left out of answers.
     pub skipped_records: u64,
+}
+
+/// What a store does on its own, each on a thread.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Loop {
+    /// Commits what connections do not commit themselves, and answers those that wait too long.
+    Commit,
+    /// Syncs the log and prepares its next file.
+    Sync,
+    /// Writes queue and index entries and the checkpoint.
+    WriteBehind,
+}
+
+impl Loop {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Commit, Self::Sync, Self::WriteBehind];
+
+    fn thread_name(self) -> &'static str {
+        match self {
+            Self::Commit => "store-commit",
+            Self::Sync => "store-sync",
+            Self::WriteBehind => "store-behind",
+        }
+    }
 }
 
 /// A message store.
@@ -174,79 +200,74 @@ impl Store {
         &self.recovery
     }
 
-    /// Marks the store as running, takes records from here on, and starts the threads.
+    /// Marks the store as running, starts the threads and takes records from here on.
     ///
     /// # Errors
     /// See [`StartError`]; no records are taken then.
     pub fn start(&self) -> Result<(), StartError> {
-        self.lead()?;
-        /// A thread's name and what it runs.
-        type Loop = (&'static str, fn(&Engine));
-        let loops: [Loop; 3] = [
-            ("store-commit", |core| {
-                while !core.stopping() {
-                    let wait = core.commit_step();
-                    core.signals.commit.wait(wait);
-                }
-            }),
-            ("store-sync", |core| {
-                while !core.stopping() {
-                    let wait = core.sync_step();
-                    core.signals.sync.wait(wait);
-                }
-            }),
-            ("store-write-behind", |core| {
-                while !core.stopping() {
-                    let wait = core.write_behind_step();
-                    core.signals.write_behind.wait(wait);
-                }
-            }),
-        ];
+        self.follow()?;
+        self.run()?;
+        self.lead();
+        Ok(())
+    }
+
+    /// Marks the store as running. It takes what [`Store::append_raw`] brings, and no records of its own.
+    ///
+    /// # Errors
+    /// The marks cannot be written.
+    pub fn follow(&self) -> Result<(), StartError> {
+        Ok(self.core.directory.mark_running(self.core.log.written().position)?)
+    }
+
+    /// Takes records from here on. The store must have been marked as running.
+    pub fn lead(&self) {
+        self.core.health.set(Trouble::NotLeading, false);
+    }
+
+    /// Takes no records from here on; those that were submitted are answered with [`crate::Outcome::ReadOnly`].
+    pub fn stand_down(&self) {
+        self.core.health.set(Trouble::NotLeading, true);
+    }
+
+    /// Starts the threads. Without them, whoever drives the store calls [`Store::step`].
+    fn run(&self) -> Result<(), StartError> {
         let mut threads = self.threads.lock();
-        for (name, run) in loops {
+        for each in Loop::ALL {
             let core = Arc::clone(&self.core);
-            let spawned = std::thread::Builder::new().name(name.to_owned()).spawn(move || run(&core));
+            let run = move || {
+                while !core.stopping() {
+                    let wait = core.step(each);
+                    core.signal(each).wait(wait);
+                }
+            };
+            let spawned = std::thread::Builder::new().name(each.thread_name().to_owned()).spawn(run);
             threads.push(spawned.map_err(StartError::Thread)?);
         }
         Ok(())
     }
 
-    /// As [`Store::start`], without threads: whoever calls this calls the steps too.
-    ///
-    /// # Errors
-    /// See [`StartError`].
-    pub fn lead(&self) -> Result<(), StartError> {
-        self.core.directory.mark_running(self.core.log.written().position)?;
-        self.core.health.set(Trouble::NotLeading, false);
-        Ok(())
+    /// One round of a loop, for those who run a store without threads. Returns how long it may rest.
+    pub fn step(&self, each: Loop) -> Duration {
+        self.core.step(each)
     }
 
     /// Takes no more records, brings everything to the disk and ends the threads.
     pub fn stop(&self) -> StopReport {
-        let core = &self.core;
-        core.health.set(Trouble::NotLeading, true);
+        self.stand_down();
         self.join_threads();
-        self.stop_leading()
+        let clean = self.core.finish();
+        StopReport { clean, end: physical(self.core.log.written().position) }
     }
 
     fn join_threads(&self) {
-        let signals = &self.core.signals;
-        signals.stopping.store(true, Ordering::Release);
-        for signal in [&signals.commit, &signals.sync, &signals.write_behind] {
-            signal.raise();
+        self.core.signals.stopping.store(true, Ordering::Release);
+        for each in Loop::ALL {
+            self.core.signal(each).raise();
         }
         for thread in self.threads.lock().drain(..) {
             // A thread that panicked has said so; what it left undone shows in the report of the stop.
             let _ = thread.join();
         }
-    }
-
-    /// As [`Store::stop`], without threads.
-    pub fn stop_leading(&self) -> StopReport {
-        let core = &self.core;
-        core.health.set(Trouble::NotLeading, true);
-        let clean = core.finish();
-        StopReport { clean, end: physical(core.log.written().position) }
     }
 
     /// A new connection's way in.
@@ -320,6 +341,63 @@ impl Store {
         self.core.record_at(at, wait, out)
     }
 
+    /// Follows the log as it grows, from here on.
+    pub fn listen(&self, listener: Arc<dyn LogListener>) {
+        self.core.replication.listen(listener);
+    }
+
+    /// Lets records be confirmed up to a position at most; without one, the flush mode alone decides.
+    pub fn set_confirm_bound(&self, bound: Option<PhysicalOffset>) {
+        self.core.replication.set_bound(bound);
+        self.core.confirm();
+    }
+
+    /// Waits until the log was written beyond a position, or for the given time. Returns how far it was written.
+    #[must_use]
+    pub fn wait_beyond(&self, from: PhysicalOffset, timeout: Duration) -> PhysicalOffset {
+        let written = || self.core.log.written().position;
+        physical(self.core.replication.wait_beyond(position(from), timeout, written))
+    }
+
+    /// Appends bytes of the log from `from` on to `out`, at most `max`, as far as it was written; across files, with the
+    /// blank ends between them.
+    ///
+    /// # Errors
+    /// [`ReadError::NotFound`] when the log does not reach back so far.
+    pub fn read_range(&self, from: PhysicalOffset, max: usize, out: &mut Vec<u8>) -> Result<(), ReadError> {
+        self.core.read_range(from, max, out)
+    }
+
+    /// Keeps the log from a position on, whatever retention wants, until the pin is dropped.
+    #[must_use]
+    pub fn pin(&self, from: PhysicalOffset) -> Pin {
+        self.core.replication.pin(position(from))
+    }
+
+    /// The lowest pinned position.
+    #[must_use]
+    pub fn retention_floor(&self) -> Option<PhysicalOffset> {
+        self.core.replication.floor().map(physical)
+    }
+
+    /// Appends whole records, or the blank end of a file, as another store has them at this position. Only while not
+    /// leading. They are confirmed as the flush mode and the bound allow.
+    ///
+    /// # Errors
+    /// See [`AppendRawError`].
+    pub fn append_raw(&self, at: PhysicalOffset, bytes: &[u8]) -> Result<(), AppendRawError> {
+        self.core.append_raw(at, bytes)
+    }
+
+    /// Cuts the log, its queues and its index at the start of a record, durably. Only while not leading. Records that
+    /// wait for their confirmation there are answered with [`crate::Outcome::Truncated`].
+    ///
+    /// # Errors
+    /// See [`TruncateError`].
+    pub fn truncate_to(&self, at: PhysicalOffset) -> Result<(), TruncateError> {
+        self.core.truncate_to(at)
+    }
+
     /// First position of the log.
     #[must_use]
     pub fn min_physical(&self) -> PhysicalOffset {
@@ -388,6 +466,22 @@ impl Drop for Store {
 impl Engine {
     fn stopping(&self) -> bool {
         self.signals.stopping.load(Ordering::Acquire)
+    }
+
+    fn step(&self, each: Loop) -> Duration {
+        match each {
+            Loop::Commit => self.commit_step(),
+            Loop::Sync => self.sync_step(),
+            Loop::WriteBehind => self.write_behind_step(),
+        }
+    }
+
+    fn signal(&self, each: Loop) -> &Signal {
+        match each {
+            Loop::Commit => &self.signals.commit,
+            Loop::Sync => &self.signals.sync,
+            Loop::WriteBehind => &self.signals.write_behind,
+        }
     }
 
     /// Brings everything to the disk after the last record. Returns whether nothing is left to mend.

@@ -3,6 +3,7 @@
 //! The order is the contract of [`crate::checkpoint`]: first the position and times are captured, then everything up to
 //! there is written, then synced, and only then does the checkpoint say so.
 
+use std::io;
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -27,7 +28,7 @@ pub(crate) type WriteBehindToken = Mutex<WriteBehind>;
 
 /// A checkpoint on its way: what was captured before anything was written.
 #[derive(Clone, Copy, Debug)]
-pub struct CheckpointCandidate {
+pub(crate) struct CheckpointCandidate {
     queues: Mark,
 }
 
@@ -106,6 +107,19 @@ impl Engine {
         self.flush_entries(behind, candidate.queues)
             && self.checkpoint_sync()
             && self.checkpoint_publish(behind, candidate)
+    }
+
+    /// Takes back what a cut of the log will make untrue.
+    pub(crate) fn lower_checkpoint(&self, behind: &mut WriteBehind, cut: Mark) -> io::Result<()> {
+        let known = behind.checkpoint.current();
+        behind.checkpoint_mark.position = behind.checkpoint_mark.position.min(cut.position);
+        behind.checkpoint.write(&StoreCheckpoint {
+            log_time: known.log_time.min(cut.store_time),
+            queue_time: known.queue_time.min(cut.store_time),
+            index_time: known.index_time.min(cut.store_time),
+            queue_position: known.queue_position.min(physical(cut.position)),
+            ..known
+        })
     }
 
     /// First: what the checkpoint will say, if all goes well.

@@ -10,8 +10,9 @@
 //! `segment` has the files, `ring` the newest bytes in memory, `tail` the end to which the holder of the commit token
 //! appends, `reader` the verified way back, `scan` what recovery and tools read the log with.
 
+pub(crate) mod erase;
 pub(crate) mod ring;
-pub mod scan;
+pub(crate) mod scan;
 pub(crate) mod segment;
 pub(crate) mod tail;
 

@@ -22,16 +22,16 @@ const CHUNK: usize = 1 << 20;
 
 /// What to require of records.
 #[derive(Clone, Copy, Debug)]
-pub struct ScanRules {
+pub(crate) struct ScanRules {
     /// Below this position, bodies are compared with their checksum only if `verify_below`.
-    pub strict_from: u64,
+    pub(crate) strict_from: u64,
     /// See `strict_from`.
-    pub verify_below: bool,
+    pub(crate) verify_below: bool,
     /// `forceVerifyPropCRC`: a record must carry a fitting checksum of its properties.
-    pub require_property_crc: bool,
+    pub(crate) require_property_crc: bool,
     /// From here on records were written by this program, whose store times never go back. Java's do when its clock is
     /// set back, so there only a leap is taken for the remains of older bytes.
-    pub ours_from: u64,
+    pub(crate) ours_from: u64,
 }
 
 /// How far store times of records that are not ours may go back.
@@ -64,7 +64,7 @@ pub enum End {
 
 /// What lies at the position of a [`Scan`].
 #[derive(Debug)]
-pub enum Scanned<'a> {
+pub(crate) enum Scanned<'a> {
     /// A record; the scan now stands behind it.
     Record(Record<'a>),
     /// The blank end of a file; the scan now stands at the start of the next one.
@@ -74,7 +74,7 @@ pub enum Scanned<'a> {
 }
 
 /// A walk over the log.
-pub struct Scan<'a> {
+pub(crate) struct Scan<'a> {
     disk: &'a dyn Disk,
     segments: &'a Segments,
     rules: ScanRules,
@@ -101,14 +101,12 @@ impl<'a> Scan<'a> {
     }
 
     /// Where the scan stands: everything before it was valid.
-    #[must_use]
-    pub fn position(&self) -> u64 {
+    pub(crate) fn position(&self) -> u64 {
         self.position
     }
 
     /// Store time of the last record.
-    #[must_use]
-    pub fn last_time(&self) -> TimestampMs {
+    pub(crate) fn last_time(&self) -> TimestampMs {
         self.last_time
     }
 
@@ -116,7 +114,7 @@ impl<'a> Scan<'a> {
     ///
     /// # Errors
     /// The disk failed; nothing is known about the position.
-    pub fn next_item(&mut self) -> io::Result<Scanned<'_>> {
+    pub(crate) fn next_item(&mut self) -> io::Result<Scanned<'_>> {
         let position = self.position;
         if self.segment.as_ref().is_none_or(|segment| segment.end() <= position) {
             self.segment = self.segments.find(position);

@@ -208,28 +208,59 @@ impl Tail {
     }
 
     fn write(&mut self, around: &Surroundings<'_>, group: &Group) -> io::Result<()> {
+        // Out of `self` for as long as the slices point into it.
+        let work = std::mem::take(&mut self.work);
+        let slices: SmallVec<[IoSlice<'_>; GROUP_PARTS_MAX]> =
+            self.parts.iter().map(|part| IoSlice::new(&work[part.batch].bytes[part.bytes.clone()])).collect();
+        let written = self.write_slices(around, &slices, group.records, group.store_time);
+        drop(slices);
+        self.work = work;
+        written
+    }
+
+    /// Writes records that have their places already; they lie in the present file.
+    pub(crate) fn write_placed(
+        &mut self,
+        around: &Surroundings<'_>,
+        slices: &[IoSlice<'_>],
+        records: usize,
+        store_time: TimestampMs,
+    ) -> io::Result<()> {
         let log = around.log;
-        let segment = self.segment.as_ref().ok_or(io::ErrorKind::NotFound)?;
-        let slices: SmallVec<[IoSlice<'_>; GROUP_PARTS_MAX]> = self
-            .parts
-            .iter()
-            .map(|part| IoSlice::new(&self.work[part.batch].bytes[part.bytes.clone()]))
-            .collect();
-        segment.file(&*log.disk)?.write_at(&slices, group.start - segment.base)?;
-        let mut position = group.start;
-        for slice in &slices {
-            log.ring.append(position, slice);
-            position += slice.len() as u64;
+        if self.segment.is_none() {
+            self.segment = Some(log.segments.ensure(self.position - self.position % log.segments.size())?);
         }
-        self.position = group.end;
-        log.set_written(Mark { position: group.end, store_time: group.store_time }, around.elapsed);
-        (around.sealed)(&SealedGroup {
-            start: physical(group.start),
-            end: physical(group.end),
-            records: group.records,
-            bytes: &slices,
-        });
+        self.write_slices(around, slices, records, store_time)?;
+        self.last_store_time = self.last_store_time.max(store_time);
         Ok(())
+    }
+
+    fn write_slices(
+        &mut self,
+        around: &Surroundings<'_>,
+        slices: &[IoSlice<'_>],
+        records: usize,
+        store_time: TimestampMs,
+    ) -> io::Result<()> {
+        let log = around.log;
+        let start = self.position;
+        let segment = self.segment.as_ref().ok_or(io::ErrorKind::NotFound)?;
+        segment.file(&*log.disk)?.write_at(slices, start - segment.base)?;
+        for slice in slices {
+            log.ring.append(self.position, slice);
+            self.position += slice.len() as u64;
+        }
+        log.set_written(Mark { position: self.position, store_time }, around.elapsed);
+        let (start, end) = (physical(start), physical(self.position));
+        (around.sealed)(&SealedGroup { start, end, records, bytes: slices });
+        Ok(())
+    }
+
+    /// After a cut of the log.
+    pub(crate) fn restart_at(&mut self, log: &Log, cut: Mark) {
+        self.position = cut.position;
+        self.segment = log.segments.find(cut.position);
+        self.last_store_time = cut.store_time;
     }
 
     /// Takes back a group that could not be written.
@@ -266,12 +297,14 @@ impl Tail {
 
     /// Ends the file with a blank and goes on in the next one, which comes first: if there is no room for it, nothing
     /// has changed.
-    fn roll(&mut self, around: &Surroundings<'_>) -> io::Result<Committed> {
+    pub(crate) fn roll(&mut self, around: &Surroundings<'_>) -> io::Result<Committed> {
         let log = around.log;
         if self.no_space_until.is_some_and(|until| around.elapsed < until) {
             return Err(io::ErrorKind::StorageFull.into());
         }
-        let next_base = self.segment.as_ref().map_or(self.position, |segment| segment.end());
+        let size = log.segments.size();
+        let next_base =
+            self.segment.as_ref().map_or(self.position - self.position % size, |segment| segment.end());
         let next = log.segments.ensure(next_base)?;
         self.no_space_until = None;
         if let Some(segment) = self.segment.as_ref().filter(|_| self.position < next_base) {

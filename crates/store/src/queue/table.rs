@@ -2,7 +2,7 @@
 
 use std::borrow::Borrow;
 use std::collections::HashMap;
-use std::hash::{Hash, Hasher};
+use std::hash::{BuildHasherDefault, DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -23,7 +23,8 @@ use crate::dispatch::TopicHash;
 pub struct Queues {
     pub(super) files: Arc<Files>,
     pub(super) deletions: Deletions,
-    topics: RwLock<HashMap<TopicName, SmallVec<[Arc<Queue>; 1]>>>,
+    /// In the same order in every run, so that a simulation can be repeated.
+    topics: RwLock<HashMap<TopicName, SmallVec<[Arc<Queue>; 1]>, BuildHasherDefault<DefaultHasher>>>,
     /// Queues with something behind their end, until recovery erases it.
     pub(super) leftovers: Mutex<Vec<Arc<Queue>>>,
     /// Held by whoever changes files.

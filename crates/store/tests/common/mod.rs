@@ -1,5 +1,6 @@
 //! What the behaviour tests share: a store in a scratch directory and a way to send through it.
 #![allow(dead_code, reason = "every test program uses a part")]
+#![allow(unreachable_pub, clippy::unwrap_used, clippy::panic, reason = "these are tests")]
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;

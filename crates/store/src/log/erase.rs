@@ -1,0 +1,73 @@
+//! Makes sure that nothing of a cut end of the log comes back.
+
+use std::io;
+
+use super::segment::{Segment, Segments};
+use crate::disk::Disk;
+
+/// What was erased.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Erased {
+    /// Bytes that were not zero.
+    pub(crate) bytes: u64,
+    /// Files removed.
+    pub(crate) files: usize,
+}
+
+/// Zeroes the rest of the file that holds `end` and removes the files behind it, all of it durably.
+pub(crate) fn erase_behind(disk: &dyn Disk, segments: &Segments, end: u64) -> io::Result<Erased> {
+    let mut erased = Erased::default();
+    // The newest file goes first, so that a crash in between leaves no gap; and files go before the zeros come, so that
+    // a next one never follows an end that looks as if nothing but its blank was lost.
+    for segment in segments.list().iter().rev().take_while(|segment| segment.base > end) {
+        let mut at = segment.base;
+        while let Some((from, to)) = first_non_zero(disk, segment, at)? {
+            erased.bytes += to - from;
+            at = to;
+        }
+        erased.files += segments.remove(|other| other.base == segment.base)?.len();
+    }
+    if let Some(segment) = segments.find(end) {
+        let file = segment.file(disk)?;
+        let mut at = end;
+        while let Some((from, to)) = first_non_zero(disk, &segment, at)? {
+            file.zero(from - segment.base, to - from)?;
+            erased.bytes += to - from;
+            at = to;
+        }
+        if at > end {
+            file.sync_data()?;
+        }
+    }
+    Ok(erased)
+}
+
+/// The first stretch of the segment from `from` on whose ends are not zero; long ones come in pieces.
+pub(crate) fn first_non_zero(
+    disk: &dyn Disk,
+    segment: &Segment,
+    from: u64,
+) -> io::Result<Option<(u64, u64)>> {
+    const CHUNK: u64 = 1 << 20;
+    let file = segment.file(disk)?;
+    let to = segment.end();
+    let mut buffer = Vec::new();
+    let mut at = from;
+    while at < to {
+        match file.next_data(at - segment.base)? {
+            Some(data) if segment.base + data < to => at = at.max(segment.base + data),
+            _ => return Ok(None),
+        }
+        buffer.resize(usize::try_from(CHUNK.min(to - at)).unwrap_or(0), 0);
+        let read = file.read_at(&mut buffer, at - segment.base)?;
+        if read == 0 {
+            return Ok(None);
+        }
+        if let Some(first) = buffer[..read].iter().position(|byte| *byte != 0) {
+            let last = buffer[..read].iter().rposition(|byte| *byte != 0).unwrap_or(first);
+            return Ok(Some((at + first as u64, at + last as u64 + 1)));
+        }
+        at += read as u64;
+    }
+    Ok(None)
+}
