@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use jiff::tz::TimeZone;
+
 use crate::dispatch::DelayLevels;
 
 /// When a record counts as stored.
@@ -47,6 +49,8 @@ pub struct StoreConfig {
     pub index_slots: u32,
     /// `maxIndexNum`.
     pub index_entries: u32,
+    /// Zone of the names of index files: the machine's, as Java's.
+    pub time_zone: TimeZone,
     /// `messageDelayLevel`; decides the tag code of delayed messages.
     pub delay_levels: DelayLevels,
     /// `skipCorruptRecords` at the start: a damaged record is left out of answers and counted, instead of failing
@@ -89,6 +93,7 @@ impl StoreConfig {
             index_enabled: true,
             index_slots: 5_000_000,
             index_entries: 20_000_000,
+            time_zone: TimeZone::system(),
             delay_levels: DelayLevels::default(),
             skip_corrupt_records: false,
             recovery_threads: std::thread::available_parallelism().map_or(1, |cores| cores.get().min(4)),

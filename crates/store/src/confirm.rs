@@ -10,6 +10,7 @@ use crate::commit::Unconfirmed;
 use crate::config::FlushMode;
 use crate::engine::Engine;
 use crate::health::Trouble;
+use crate::index::IndexKey;
 use crate::layout::position;
 use crate::log::Mark;
 use crate::queue::{Entry, Woken};
@@ -21,6 +22,7 @@ const CONFIRM_MAX: usize = 256;
 #[derive(Default)]
 pub(crate) struct Confirmer {
     group: Vec<Unconfirmed>,
+    keys: Vec<IndexKey>,
     readers: Woken,
     wakers: Vec<Waker>,
 }
@@ -70,7 +72,7 @@ impl Engine {
     }
 
     fn confirm_group(&self, confirmer: &mut Confirmer) {
-        let Confirmer { group, readers, wakers } = confirmer;
+        let Confirmer { group, keys, readers, wakers } = confirmer;
         if self.health.has(Trouble::Poisoned) {
             for batch in group.iter_mut().filter_map(|entry| entry.batch.as_mut()) {
                 refuse_assigned(batch, Outcome::Poisoned);
@@ -78,8 +80,15 @@ impl Engine {
         } else if let Some(end) = group.last().map(|last| last.end) {
             self.log.set_confirmed(end.position);
             for batch in group.iter().filter_map(|entry| entry.batch.as_ref()) {
-                self.publish(batch, readers);
+                self.publish(batch, keys, readers);
             }
+            if let Some(index) = &self.index
+                && let Err(error) = index.load().push(keys)
+            {
+                // Queries miss these keys until the next start, which finds what the index lacks.
+                tracing::error!(%error, "keys refused by the index");
+            }
+            keys.clear();
             self.log.set_dispatched(end);
             readers.notify();
             self.replication.confirmed(end.position);
@@ -107,7 +116,7 @@ impl Engine {
         })
     }
 
-    fn publish(&self, batch: &Batch, readers: &mut Woken) {
+    fn publish(&self, batch: &Batch, keys: &mut Vec<IndexKey>, readers: &mut Woken) {
         for (index, record) in batch.records.iter().enumerate() {
             let Some(stored) = record.progress.stored() else { continue };
             if record.has_queue_entry {
@@ -123,6 +132,9 @@ impl Engine {
                     tracing::error!(%error, "queue entry refused");
                 }
             }
+            let hashes = &batch.keys[batch.keys_start(index)..record.keys_end];
+            let (physical, store_time) = (stored.physical, stored.store_timestamp);
+            keys.extend(hashes.iter().map(|hash| IndexKey { hash: *hash, physical, store_time }));
         }
     }
 

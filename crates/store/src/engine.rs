@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 
 use crate::append::{BatchPool, Encoding};
@@ -17,6 +18,7 @@ use crate::config::StoreConfig;
 use crate::confirm::Confirmer;
 use crate::disk::Disk;
 use crate::health::Health;
+use crate::index::Index;
 use crate::layout::Layout;
 use crate::log::Log;
 use crate::log::tail::{SealedGroup, Tail};
@@ -54,6 +56,8 @@ pub(crate) struct Engine {
     pub(crate) directory: Directory,
     pub(crate) log: Log,
     pub(crate) queues: Queues,
+    /// `None` if the configuration wants none. Replaced when the log is cut.
+    pub(crate) index: Option<ArcSwap<Index>>,
     pub(crate) health: Health,
     pub(crate) encoding: Arc<Encoding>,
     pub(crate) pool: BatchPool,

@@ -2,6 +2,7 @@
 
 use std::io::{self, IoSlice};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use ferromq_protocol::record::{self, PEEK_LEN, RecordError};
 use ferromq_protocol::types::{PhysicalOffset, TimestampMs};
@@ -13,10 +14,12 @@ use crate::health::Trouble;
 use crate::layout::{physical, position};
 use crate::log::Mark;
 use crate::log::erase::erase_behind;
-use crate::log::scan::{Scan, ScanRules, Scanned};
+use crate::log::scan::{Scan, Scanned};
 use crate::log::tail::{Committed, SealedGroup, Surroundings};
 use crate::queue::EntriesError;
-use crate::recover::{remove_truncation, write_truncation};
+use crate::recover::{
+    LogBytes, OpenError, OpenIndex, TRUSTING, open_index, remove_truncation, write_truncation,
+};
 
 /// Bytes of another log that cannot be appended here.
 #[derive(Debug, Error)]
@@ -76,6 +79,9 @@ pub enum TruncateError {
     /// Queue entries could not be read or erased.
     #[error(transparent)]
     Entries(#[from] EntriesError),
+    /// The index could not be cut.
+    #[error(transparent)]
+    Index(#[from] OpenError),
 }
 
 fn io_error<'a>(action: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> TruncateError + 'a {
@@ -224,6 +230,22 @@ impl Engine {
             self.health.poison(format!("cannot sync the queue files: {error}"));
             return Err(TruncateError::Entries(error.into()));
         }
+        if let Some(index) = &self.index {
+            let log = LogBytes {
+                disk: &self.disk,
+                layout: &self.layout,
+                config: &self.config,
+                segments: &self.log.segments,
+            };
+            let open = OpenIndex {
+                end: at,
+                full_until: behind.checkpoint_fields().index_time,
+                clean: false,
+                empty_from: cut.position,
+            };
+            index.load().flush().map_err(OpenError::from)?;
+            index.store(Arc::new(open_index(log, &open)?));
+        }
         tail.restart_at(&self.log, cut);
         self.set_flushed_position(self.flushed_position().min(cut.position));
         remove_truncation(&*self.disk, &self.layout).map_err(io_error("remove", &path))
@@ -250,13 +272,7 @@ impl Engine {
         }
         let from = cut.saturating_sub(1).max(self.log.min_position());
         let base = self.log.segments.find(from).map_or(cut, |segment| segment.base);
-        let rules = ScanRules {
-            strict_from: u64::MAX,
-            verify_below: false,
-            require_property_crc: false,
-            ours_from: u64::MAX,
-        };
-        let mut scan = Scan::new(&*self.disk, &self.log.segments, base, rules);
+        let mut scan = Scan::new(&*self.disk, &self.log.segments, base, TRUSTING);
         while scan.position() < cut {
             let item = scan.next_item().map_err(io_error("read", self.layout.commit_log()))?;
             if matches!(item, Scanned::End(_)) {

@@ -21,6 +21,7 @@ use crate::checkpoint::CheckpointFile;
 use crate::config::StoreConfig;
 use crate::disk::{Access, Disk};
 use crate::dispatch;
+use crate::index::{Index, IndexConfig, IndexError, IndexKey, IndexLoad, Shape};
 use crate::layout::{Layout, offset_name, parse_offset_name, physical, position};
 use crate::log::Mark;
 use crate::log::erase::{erase_behind, first_non_zero};
@@ -103,6 +104,9 @@ pub enum OpenError {
     /// Entries of queues cannot be read.
     #[error(transparent)]
     Entries(#[from] EntriesError),
+    /// The index cannot be read or mended.
+    #[error(transparent)]
+    Index(#[from] IndexError),
 }
 
 fn io_error<'a>(action: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> OpenError + 'a {
@@ -136,6 +140,7 @@ pub struct RecoveryReport {
 pub(crate) struct Recovered {
     pub(crate) segments: Segments,
     pub(crate) queues: Queues,
+    pub(crate) index: Option<Index>,
     pub(crate) checkpoint: CheckpointFile,
     pub(crate) end: Mark,
     pub(crate) report: RecoveryReport,
@@ -248,8 +253,19 @@ pub(crate) fn recover(
     };
     let end = recovery.run(&checkpoint, abnormal, cut_at)?;
     let mut report = recovery.report;
+    let index = config.index_enabled.then(|| {
+        let log = LogBytes { disk, layout, config, segments: &segments };
+        let load = OpenIndex {
+            end: physical(end.position),
+            full_until: checkpoint.current().index_time,
+            clean: !abnormal,
+            empty_from: report.scanned_from,
+        };
+        open_index(log, &load)
+    });
+    let index = index.transpose()?;
     report.took = began.elapsed();
-    Ok(Recovered { segments, queues, checkpoint, end, report })
+    Ok(Recovered { segments, queues, index, checkpoint, end, report })
 }
 
 impl Recovery<'_> {
@@ -564,6 +580,87 @@ impl Recovery<'_> {
         Ok(())
     }
 }
+
+/// A log that can be read, and how its store is configured.
+#[derive(Clone, Copy)]
+pub(crate) struct LogBytes<'a> {
+    pub(crate) disk: &'a Arc<dyn Disk>,
+    pub(crate) layout: &'a Layout,
+    pub(crate) config: &'a StoreConfig,
+    pub(crate) segments: &'a Segments,
+}
+
+/// For bytes of the log that were checked before.
+pub(crate) const TRUSTING: ScanRules = ScanRules {
+    strict_from: u64::MAX,
+    verify_below: false,
+    require_property_crc: false,
+    ours_from: u64::MAX,
+};
+
+/// How to open the index.
+pub(crate) struct OpenIndex {
+    /// End of the log.
+    pub(crate) end: PhysicalOffset,
+    /// Of the checkpoint.
+    pub(crate) full_until: TimestampMs,
+    /// The last stop was clean.
+    pub(crate) clean: bool,
+    /// From where on an index without any file is filled. Older messages were never in it, or somebody removed it:
+    /// reading the whole log at a start would take too long, `ferromq store repair` does it.
+    pub(crate) empty_from: u64,
+}
+
+/// Opens the index and adds the keys that the log has and it lacks.
+pub(crate) fn open_index(log: LogBytes<'_>, open: &OpenIndex) -> Result<Index, OpenError> {
+    let end = open.end;
+    let config = IndexConfig {
+        dir: log.layout.index(),
+        staging: log.layout.staging(),
+        shape: Shape { slots: log.config.index_slots, entries: log.config.index_entries },
+        access: Access::ReadWrite,
+        zone: log.config.time_zone.clone(),
+    };
+    let scan = |position| Scan::new(&**log.disk, log.segments, position, TRUSTING);
+    let store_time = |at| match scan(position(at)).next_item() {
+        Ok(Scanned::Record(record)) if record.physical == at => Some(record.store_timestamp),
+        _ => None,
+    };
+    let load = IndexLoad { clean: open.clean, end, full_until: open.full_until, store_time: &store_time };
+    let (index, findings) = Index::open(config, Arc::clone(log.disk), &load)?;
+    for finding in findings {
+        tracing::warn!(file = %finding.path.display(), "index: {}", finding.kind);
+    }
+    // The last message of the index may have keys that are not in it; the index passes over those it has.
+    let from = match position(index.resume_at()) {
+        0 => open.empty_from,
+        resume_at => resume_at.max(log.segments.first_base().unwrap_or(0)),
+    };
+    let mut scan = scan(from);
+    let (mut hashes, mut keys) = (Vec::new(), Vec::new());
+    while scan.position() < position(end) {
+        let io = io_error("read", log.layout.commit_log());
+        let record = match scan.next_item().map_err(io)? {
+            Scanned::Record(record) => record,
+            Scanned::Blank => continue,
+            Scanned::End(_) => break,
+        };
+        let topic = dispatch::TopicHash::new(record.topic);
+        hashes.clear();
+        keys.clear();
+        dispatch::derive(topic, record.sys_flag, record.properties, &mut hashes);
+        let (physical, store_time) = (record.physical, record.store_timestamp);
+        keys.extend(hashes.iter().map(|hash| IndexKey { hash: *hash, physical, store_time }));
+        index.push(&keys)?;
+        if index.unflushed_bytes() > INDEX_FLUSH_BYTES {
+            index.flush()?;
+        }
+    }
+    Ok(index)
+}
+
+/// Entries of the index are flushed after so many bytes of them, to bound their memory.
+const INDEX_FLUSH_BYTES: u64 = 8 << 20;
 
 /// The entry a record has in its queue.
 pub(crate) fn queue_entry(record: &record::Record<'_>, config: &StoreConfig) -> Entry {

@@ -8,6 +8,7 @@ use std::task::{Context, Poll};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use ferromq_protocol::record::PropertyCrc;
 use ferromq_protocol::types::{PhysicalOffset, QueueId, TimestampMs};
 use parking_lot::Mutex;
@@ -26,6 +27,7 @@ use crate::layout::{Layout, physical, position};
 use crate::log::Log;
 use crate::log::ring::Ring;
 use crate::log::tail::Tail;
+use crate::query::{KeyHits, KeyQuery, QueryError};
 use crate::queue::{ENTRY_SIZE, Queue, QueueConfig, Queues, Wait};
 use crate::read::{Plan, ReadError, ReadRequest};
 use crate::recover::{OpenError, RecoveryReport, recover};
@@ -171,6 +173,7 @@ impl Store {
             log,
             directory,
             queues: recovered.queues,
+            index: recovered.index.map(ArcSwap::from_pointee),
             health,
             pool: BatchPool::new(Arc::clone(&encoding)),
             encoding,
@@ -341,6 +344,14 @@ impl Store {
         self.core.record_at(at, wait, out)
     }
 
+    /// Records with a key, newest last; empty without an index. Reads the records, so it may wait for the disk.
+    ///
+    /// # Errors
+    /// The index or a record cannot be read.
+    pub fn query(&self, query: &KeyQuery<'_>, out: &mut Vec<u8>) -> Result<KeyHits, QueryError> {
+        self.core.query(query, out)
+    }
+
     /// Follows the log as it grows, from here on.
     pub fn listen(&self, listener: Arc<dyn LogListener>) {
         self.core.replication.listen(listener);
@@ -489,6 +500,12 @@ impl Engine {
         self.commit_step();
         let synced = self.sync_now();
         self.confirm();
+        if let Some(index) = &self.index
+            && let Err(error) = index.load().close()
+        {
+            tracing::error!(%error, "cannot close the index");
+            return false;
+        }
         if !(synced && self.write_checkpoint_now()) {
             return false;
         }

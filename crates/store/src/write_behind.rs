@@ -6,6 +6,7 @@
 use std::io;
 use std::time::Duration;
 
+use ferromq_protocol::types::TimestampMs;
 use parking_lot::Mutex;
 
 use crate::checkpoint::{CheckpointFile, StoreCheckpoint};
@@ -35,6 +36,10 @@ pub(crate) struct CheckpointCandidate {
 impl WriteBehind {
     pub(crate) fn new(checkpoint: CheckpointFile, end: Mark, now: Duration) -> Self {
         Self { checkpoint, flushed_at: now, checkpoint_at: now, checkpoint_mark: end, failing: false }
+    }
+
+    pub(crate) fn checkpoint_fields(&self) -> StoreCheckpoint {
+        self.checkpoint.current()
     }
 }
 
@@ -73,8 +78,13 @@ impl Engine {
     }
 
     fn flush_entries(&self, behind: &mut WriteBehind, upto: Mark) -> bool {
-        match self.queues.flush().map_err(|error| error.to_string()) {
-            Ok(_) => {
+        let queues = self.queues.flush().map(drop).map_err(|error| error.to_string());
+        let flushed = queues.and_then(|()| match &self.index {
+            Some(index) => index.load().flush().map_err(|error| error.to_string()),
+            None => Ok(()),
+        });
+        match flushed {
+            Ok(()) => {
                 if std::mem::take(&mut behind.failing) {
                     tracing::info!("queue and index entries are written again");
                 }
@@ -129,10 +139,15 @@ impl Engine {
 
     /// Then: everything captured, and written since, becomes durable.
     pub(crate) fn checkpoint_sync(&self) -> bool {
-        match self.queues.sync() {
+        let queues = self.queues.sync().map_err(|error| error.to_string());
+        let synced = queues.and_then(|()| match &self.index {
+            Some(index) => index.load().sync().map_err(|error| error.to_string()),
+            None => Ok(()),
+        });
+        match synced {
             Ok(()) => true,
             Err(error) => {
-                self.poison(format!("cannot sync the queue files: {error}"));
+                self.poison(format!("cannot sync queue or index files: {error}"));
                 false
             }
         }
@@ -149,6 +164,7 @@ impl Engine {
         let next = StoreCheckpoint {
             log_time: durable.store_time,
             queue_time: queues.store_time,
+            index_time: self.index.as_ref().map_or(TimestampMs(0), |index| index.load().full_until()),
             queue_position: physical(queues.position),
             ..StoreCheckpoint::default()
         };

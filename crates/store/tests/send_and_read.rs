@@ -1,5 +1,7 @@
 //! What was confirmed can be read, at its offset, also after a stop and a start.
 
+#![allow(clippy::unwrap_used, reason = "these are tests")]
+
 mod common;
 
 use common::{config, open, queue, read_all, send, stored};

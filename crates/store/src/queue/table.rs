@@ -23,13 +23,15 @@ use crate::dispatch::TopicHash;
 pub struct Queues {
     pub(super) files: Arc<Files>,
     pub(super) deletions: Deletions,
-    /// In the same order in every run, so that a simulation can be repeated.
-    topics: RwLock<HashMap<TopicName, SmallVec<[Arc<Queue>; 1]>, BuildHasherDefault<DefaultHasher>>>,
+    topics: RwLock<Topics>,
     /// Queues with something behind their end, until recovery erases it.
     pub(super) leftovers: Mutex<Vec<Arc<Queue>>>,
     /// Held by whoever changes files.
     pub(super) turn: Mutex<FlushBuffer>,
 }
+
+/// Walked in the same order in every run, so that a simulation can be repeated.
+type Topics = HashMap<TopicName, SmallVec<[Arc<Queue>; 1]>, BuildHasherDefault<DefaultHasher>>;
 
 /// A topic under its name. The key shares the text with the topic's queues.
 struct TopicName(Arc<Topic>);
