@@ -8,6 +8,7 @@
 //! [`batch`] is the body of a batched send.
 
 pub mod batch;
+pub mod body;
 pub mod code;
 pub mod encode;
 pub mod frame;

@@ -1,6 +1,12 @@
 //! Frames recorded between Java programs: each is decoded, written again, and means the same; each header fits the
 //! typed header declared for its code.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "helpers of tests, which clippy does not take for tests"
+)]
+
 mod support;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,7 +1,5 @@
 //! The recorded frames of Java, see `golden/README.txt`.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "part of tests, which clippy does not see here")]
-
 use std::collections::HashMap;
 use std::io::Read;
 
@@ -10,19 +8,20 @@ use ferromq_protocol::frame::{Split, split};
 use ferromq_protocol::header::{HeaderDecoder, OwnedFrame};
 
 /// One frame on its way between two Java programs.
-pub struct Recorded {
+pub(crate) struct Recorded {
     /// Program and header serialisation.
-    pub scenario: String,
+    pub(crate) scenario: String,
     /// The frame.
-    pub bytes: Vec<u8>,
+    #[allow(dead_code, reason = "not every test looks at it")]
+    pub(crate) bytes: Vec<u8>,
     /// The frame, decoded.
-    pub frame: OwnedFrame,
+    pub(crate) frame: OwnedFrame,
     /// Code of the request, for a response too; -1 if the request was not kept.
-    pub request_code: i32,
+    pub(crate) request_code: i32,
 }
 
 /// All recorded frames, in order.
-pub fn recorded() -> Vec<Recorded> {
+pub(crate) fn recorded() -> Vec<Recorded> {
     let mut all = Vec::new();
     flate2::read::ZlibDecoder::new(&include_bytes!("../golden/frames-5.5.0.zlib")[..])
         .read_to_end(&mut all)
