@@ -25,9 +25,18 @@ impl TopicHash {
     /// Of this topic.
     #[must_use]
     pub fn new(topic: &str) -> Self {
+        Self::with_prefix(Self::prefix(topic), topic)
+    }
+
+    /// The hash alone, for whoever remembers the topic anyway.
+    pub(crate) fn prefix(topic: &str) -> Hasher {
         let mut prefix = Hasher::new();
         prefix.write(topic);
         prefix.write("#");
+        prefix
+    }
+
+    pub(crate) fn with_prefix(prefix: Hasher, topic: &str) -> Self {
         Self { prefix, delay_levels: topic == DELAY_LEVEL_TOPIC }
     }
 

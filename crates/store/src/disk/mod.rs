@@ -89,6 +89,11 @@ pub trait Disk: Send + Sync + 'static {
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
     /// Space around a path.
     fn space(&self, path: &Path) -> io::Result<Space>;
+    /// Names the time since when nothing that was written can have been lost but by a failing disk: it changes with
+    /// every boot of the machine. `None` if that is not known.
+    fn session(&self) -> Option<u64> {
+        None
+    }
     /// Takes the exclusive lock on `path` (created if absent) that Java's broker takes too, and keeps it until the
     /// returned value is dropped. `None` if another process holds it.
     fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn DiskLock>>>;

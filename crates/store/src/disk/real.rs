@@ -133,6 +133,12 @@ impl Disk for RealDisk {
         Ok(Space { total: bytes(stat.f_blocks), free: bytes(stat.f_bfree), available: bytes(stat.f_bavail) })
     }
 
+    fn session(&self) -> Option<u64> {
+        let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+        let digits: String = boot.chars().filter(char::is_ascii_hexdigit).take(16).collect();
+        u64::from_str_radix(&digits, 16).ok()
+    }
+
     fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn DiskLock>>> {
         let file = File::options().read(true).write(true).create(true).truncate(false).open(path)?;
         let locked = try_lock_first_byte(&file)?;

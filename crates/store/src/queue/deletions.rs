@@ -85,6 +85,11 @@ impl Deletions {
         self.known.lock().before.get(topic).is_some_and(|before| physical < *before)
     }
 
+    /// Topics with a deletion.
+    pub(super) fn topics(&self) -> Vec<String> {
+        self.known.lock().before.keys().cloned().collect()
+    }
+
     /// Notes a deletion; durable when it returns.
     pub(super) fn note(&self, topic: &str, before: PhysicalOffset) -> Result<(), QueueError> {
         let mut known = self.known.lock();

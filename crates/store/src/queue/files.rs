@@ -15,6 +15,7 @@ use parking_lot::{Mutex, RwLock};
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::entry::ENTRY_SIZE;
+use super::side_file::Stamping;
 use super::{Queue, QueueError};
 use crate::disk::{Access, Disk, DiskFile, Fill};
 use crate::layout::{offset_name, parse_offset_name};
@@ -47,8 +48,8 @@ pub(crate) struct Files {
     /// Queues with entries that are not in their files yet.
     pub(super) dirty: Mutex<Vec<Arc<Queue>>>,
     next_serial: AtomicU32,
-    /// A directory of a topic appeared or went since the side file was last stamped.
-    pub(super) topics_changed: AtomicBool,
+    /// To be renewed whenever a directory of a topic appears or goes.
+    pub(super) stamping: Stamping,
 }
 
 /// What was written since the last sync.
@@ -62,6 +63,7 @@ impl Files {
     pub(super) fn new(config: &QueueConfig, disk: Arc<dyn Disk>) -> Self {
         let entry_size = ENTRY_SIZE as u64;
         Self {
+            stamping: Stamping::new(&disk, &config.dir, &config.side_dir),
             disk,
             dir: config.dir.clone(),
             side_dir: config.side_dir.clone(),
@@ -72,7 +74,6 @@ impl Files {
             unsynced: Mutex::default(),
             dirty: Mutex::default(),
             next_serial: AtomicU32::new(0),
-            topics_changed: AtomicBool::new(false),
         }
     }
 
@@ -128,7 +129,7 @@ impl Files {
         let mut created = self.disk.create(&path, self.file_size, Fill::Sparse, &self.staging);
         if created.as_ref().is_err_and(|error| error.kind() == ErrorKind::NotFound) {
             self.disk.create_dir_all(&dir).map_err(QueueError::io("create", &dir))?;
-            self.topics_changed.store(true, Ordering::Release);
+            self.stamping.renew();
             let mut unsynced = self.unsynced.lock();
             unsynced.directories.insert(self.dir.clone());
             unsynced.directories.insert(self.dir.join(queue.topic()));
@@ -193,7 +194,7 @@ impl Files {
             Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::DirectoryNotEmpty) => {}
             result => result.map_err(QueueError::io("remove", dir))?,
         }
-        self.topics_changed.store(true, Ordering::Release);
+        self.stamping.renew();
         let parent = dir.parent().unwrap_or(&self.dir).to_owned();
         self.unsynced.lock().directories.insert(parent);
         Ok(())

@@ -7,7 +7,7 @@
 //!   [`Queue::next_offset`] alone, which belongs to whoever holds the commit token;
 //! - entries are readable at once (from memory) and reach their file with the next [`Queues::flush`]; what was flushed
 //!   is durable after the next [`Queues::sync`]. Nothing here writes the checkpoint;
-//! - a queue that nobody writes, reads or waits for is 96 bytes and no descriptor.
+//! - a queue that nobody writes, reads or waits for is 88 bytes and no descriptor.
 //!
 //! `entry` has the codec, `files` the descriptors, `flush` the way to the disk, `reader` the way back, `table` the
 //! queues by topic, `trim` what retention removes, `recover` the start after a crash, `side_file` the fast start,
@@ -19,6 +19,7 @@ mod files;
 mod flush;
 mod reader;
 mod recover;
+mod side_file;
 mod table;
 mod time_lookup;
 mod trim;
@@ -29,6 +30,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
+use ferromq_protocol::java::Hasher;
 use ferromq_protocol::types::{PhysicalOffset, QueueId, QueueOffset};
 use parking_lot::Mutex;
 
@@ -38,6 +40,7 @@ pub use self::files::QueueConfig;
 pub use self::flush::Flushed;
 pub use self::reader::{EntriesError, Wait};
 pub use self::recover::{Claim, Claims, Gap, Load, Loaded, QueueFault, QueueFinding, Replayed};
+pub use self::side_file::TableStamp;
 pub use self::table::Queues;
 pub use self::time_lookup::{Boundary, StoreTimes};
 use self::waiters::Waiters;
@@ -101,7 +104,7 @@ impl QueueError {
 /// What the queues of a topic share.
 pub(crate) struct Topic {
     name: Box<str>,
-    hash: TopicHash,
+    key_prefix: Hasher,
     files: Arc<Files>,
     /// Set when the topic is deleted. A topic of the same name that comes later is another value.
     deleted: AtomicBool,
@@ -129,9 +132,8 @@ const NO_FILE: u32 = u32::MAX;
 struct Tail {
     /// End of the last message's record; 0 when there is none. Blanks do not count.
     end_physical: PhysicalOffset,
-    /// Position of the message at `min`, so that retention need not read it again; `i64::MAX` when there is none,
-    /// -1 when it is not known.
-    min_physical: PhysicalOffset,
+    /// Where the message at `min` lies, so that retention need not read it again.
+    min_lies: Lies,
     hot: Option<Box<Hot>>,
     /// Number of the oldest file, or `NO_FILE`.
     first_file: u32,
@@ -147,7 +149,27 @@ struct Hot {
     listed: bool,
 }
 
-const NONE: PhysicalOffset = PhysicalOffset(i64::MAX);
+/// A position known well enough to say that it is behind another one, in half the space.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Lies(u32);
+
+impl Lies {
+    /// There is no message.
+    const NOWHERE: Self = Self(u32::MAX);
+    /// Nobody looked yet, or at the very beginning.
+    const UNKNOWN: Self = Self(0);
+    /// Positions are rounded down to multiples of this.
+    const STEP: i64 = 1 << 16;
+
+    fn at(position: PhysicalOffset) -> Self {
+        Self(u32::try_from(position.0 / Self::STEP).unwrap_or(0).min(u32::MAX - 1))
+    }
+
+    /// Never `true` for a position before `other`.
+    fn is_behind(self, other: PhysicalOffset) -> bool {
+        self == Self::NOWHERE || (self != Self::UNKNOWN && i64::from(self.0) * Self::STEP >= other.0)
+    }
+}
 
 impl Tail {
     fn heat(&mut self) -> &mut Hot {
@@ -238,7 +260,7 @@ impl Queue {
             min: AtomicI64::new(0),
             tail: Mutex::new(Tail {
                 end_physical: PhysicalOffset(0),
-                min_physical: NONE,
+                min_lies: Lies::NOWHERE,
                 hot: None,
                 first_file: NO_FILE,
             }),
@@ -254,7 +276,7 @@ impl Queue {
     /// Beginning of the hashes under which the index keeps keys of this topic.
     #[must_use]
     pub fn topic_hash(&self) -> TopicHash {
-        self.topic.hash
+        TopicHash::with_prefix(self.topic.key_prefix, self.topic())
     }
 
     /// Number within the topic.
@@ -352,7 +374,7 @@ impl Queue {
         };
         if self.min.load(Ordering::Relaxed) >= max {
             self.min.store(offset.0, Ordering::Release);
-            tail.min_physical = entry.physical;
+            tail.min_lies = Lies::at(entry.physical);
         }
         tail.end_physical = entry.end();
         let hot = tail.heat();
@@ -387,4 +409,4 @@ impl std::fmt::Debug for Queue {
 #[cfg(test)]
 mod tests;
 
-const _: () = assert!(size_of::<Queue>() <= 80, "an idle queue is one small allocation");
+const _: () = assert!(size_of::<Queue>() <= 72 && size_of::<Topic>() <= 32, "idle queues are small");

@@ -19,7 +19,7 @@ use ferromq_protocol::types::{PhysicalOffset, QueueId, QueueOffset};
 use super::entry::{ENTRY_SIZE, Entry};
 use super::files::remove_if_present;
 use super::flush::FlushBuffer;
-use super::{EntriesError, NO_FILE, NONE, PushError, Pushed, Queue, QueueError, Queues, Woken};
+use super::{EntriesError, Lies, NO_FILE, PushError, Pushed, Queue, QueueError, Queues, Woken};
 use crate::disk::{DirEntry, DiskFile};
 
 /// What the log says about the record an entry points at.
@@ -170,15 +170,13 @@ const CHUNK: usize = 3_000 * ENTRY_SIZE;
 const BLOCK: u64 = 4_096;
 /// Topics of queues that list messages of other topics (`%LMQ%…`).
 const MULTI_DISPATCH_PREFIX: &str = "%LMQ%";
-/// Position of the message at the minimum when nobody looked yet.
-const UNKNOWN: PhysicalOffset = PhysicalOffset(-1);
 
 /// Where a queue stands according to its files.
 pub(super) struct Placed {
     pub(super) first_file: u32,
     pub(super) min: QueueOffset,
     pub(super) max: QueueOffset,
-    pub(super) min_physical: PhysicalOffset,
+    pub(super) min_lies: Lies,
     pub(super) end_physical: PhysicalOffset,
 }
 
@@ -237,7 +235,7 @@ impl Queues {
     ) -> Result<(), EntriesError> {
         // The replay does not know the entries of these; they stay as they are.
         let keep_below = match topic.starts_with(MULTI_DISPATCH_PREFIX) {
-            true => NONE,
+            true => PhysicalOffset(i64::MAX),
             false => load.keep_below,
         };
         // Java skips directories whose name is no number.
@@ -249,16 +247,12 @@ impl Queues {
             let leftovers = scan.run(&names)?;
             let end = queue.end_physical();
             if self.deletions.covers(topic, PhysicalOffset(end.0 - 1)) {
-                let path = self.files.queue_dir(topic, QueueId(id));
-                if self.files.is_writable() {
-                    queue.reset()?;
-                    self.files.remove_dir(&path)?;
-                }
+                self.finish_deletion(&queue)?;
                 if end.0 > 0 {
+                    let path = self.files.queue_dir(topic, QueueId(id));
                     let kind = QueueFault::Deleted;
                     loaded.findings.push(QueueFinding { path, offset: QueueOffset(0), kind });
                 }
-                self.forget_queue(&queue);
                 continue;
             }
             if leftovers {
@@ -267,6 +261,16 @@ impl Queues {
             loaded.queues += 1;
             loaded.end_physical = loaded.end_physical.max(end);
         }
+        Ok(())
+    }
+
+    /// Removes what a deletion left of a queue that was interrupted.
+    pub(super) fn finish_deletion(&self, queue: &Arc<Queue>) -> Result<(), QueueError> {
+        if self.files.is_writable() {
+            queue.reset()?;
+            self.files.remove_dir(&self.files.queue_dir(queue.topic(), queue.id()))?;
+        }
+        self.forget_queue(queue);
         Ok(())
     }
 
@@ -371,6 +375,7 @@ impl Queues {
     /// # Errors
     /// A queue that cannot be read or erased; call again.
     pub fn truncate(&self, end: PhysicalOffset) -> Result<(), EntriesError> {
+        self.distrust_table()?;
         for queue in self.all() {
             let _turn = self.turn.lock();
             queue.truncate(end)?;
@@ -384,7 +389,7 @@ impl Queue {
     pub(super) fn place_at(&self, placed: &Placed) {
         let mut tail = self.tail.lock();
         tail.first_file = placed.first_file;
-        tail.min_physical = placed.min_physical;
+        tail.min_lies = placed.min_lies;
         tail.end_physical = placed.end_physical;
         self.min.store(placed.min.0, Ordering::Release);
         self.max.store(placed.max.0, Ordering::Release);
@@ -396,7 +401,7 @@ impl Queue {
         let mut tail = self.tail.lock();
         tail.end_physical = last.map_or(PhysicalOffset(0), |entry| entry.end());
         if self.min.fetch_min(max.0, Ordering::AcqRel) >= max.0 {
-            tail.min_physical = NONE;
+            tail.min_lies = Lies::NOWHERE;
         }
         self.max.store(max.0, Ordering::Release);
         self.set_next_offset(max);
@@ -417,7 +422,7 @@ impl Queue {
             tail.heat().pending.truncate(usize::try_from(cut.0 - written).unwrap_or(0));
             tail.end_physical = last.map_or(PhysicalOffset(0), |(_, entry)| entry.end());
             if cut.0 <= min.0 {
-                tail.min_physical = NONE;
+                tail.min_lies = Lies::NOWHERE;
             }
             self.max.store(cut.0, Ordering::Release);
             self.min.fetch_min(cut.0, Ordering::AcqRel);
@@ -469,7 +474,7 @@ impl Queue {
         tail.release_if_idle();
         tail.first_file = NO_FILE;
         tail.end_physical = PhysicalOffset(0);
-        tail.min_physical = NONE;
+        tail.min_lies = Lies::NOWHERE;
         self.max.store(0, Ordering::Release);
         self.min.store(0, Ordering::Release);
     }
@@ -605,16 +610,16 @@ impl Scan<'_, '_> {
             return Ok(false);
         }
         let start = i64::from(first_file) * per_file;
-        let (min, min_physical) = match scan.first {
-            Some((index, entry)) if number == first_file => (start + index, entry.physical),
-            None if number == first_file => (max, NONE),
-            _ => (start, UNKNOWN),
+        let (min, min_lies) = match scan.first {
+            Some((index, entry)) if number == first_file => (start + index, Lies::at(entry.physical)),
+            None if number == first_file => (max, Lies::NOWHERE),
+            _ => (start, Lies::UNKNOWN),
         };
         self.queue.place_at(&Placed {
             first_file,
             min: QueueOffset(min),
             max: QueueOffset(max),
-            min_physical,
+            min_lies,
             end_physical: PhysicalOffset(0),
         });
         let kept = self.drop_wrong_records(QueueOffset(start), QueueOffset(max))?;

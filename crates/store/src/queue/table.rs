@@ -8,7 +8,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use ferromq_protocol::types::{PhysicalOffset, QueueId};
 use parking_lot::{Mutex, RwLock};
-use smallvec::SmallVec;
 
 use super::deletions::Deletions;
 use super::files::{Files, QueueConfig};
@@ -31,7 +30,7 @@ pub struct Queues {
 }
 
 /// Walked in the same order in every run, so that a simulation can be repeated.
-type Topics = HashMap<TopicName, SmallVec<[Arc<Queue>; 1]>, BuildHasherDefault<DefaultHasher>>;
+type Topics = HashMap<TopicName, Box<[Arc<Queue>]>, BuildHasherDefault<DefaultHasher>>;
 
 /// A topic under its name. The key shares the text with the topic's queues.
 struct TopicName(Arc<Topic>);
@@ -105,23 +104,20 @@ impl Queues {
                 Ok(place) => Arc::clone(&queues[place]),
                 Err(place) => {
                     let queue = Arc::new(Queue::new(Arc::clone(&queues[0].topic), id));
-                    // Most topics get all their queues at once; spare memory would be wasted on every topic.
-                    queues.reserve_exact(1);
-                    queues.insert(place, Arc::clone(&queue));
+                    let (before, after) = queues.split_at(place);
+                    *queues = before.iter().chain([&queue]).chain(after).cloned().collect();
                     queue
                 }
             };
         }
         let shared = Arc::new(Topic {
             name: topic.into(),
-            hash: TopicHash::new(topic),
+            key_prefix: TopicHash::prefix(topic),
             files: Arc::clone(&self.files),
             deleted: AtomicBool::new(false),
         });
         let queue = Arc::new(Queue::new(Arc::clone(&shared), id));
-        let mut queues = SmallVec::new();
-        queues.push(Arc::clone(&queue));
-        topics.insert(TopicName(shared), queues);
+        topics.insert(TopicName(shared), Box::new([Arc::clone(&queue)]));
         queue
     }
 
@@ -135,8 +131,8 @@ impl Queues {
     #[must_use]
     pub fn all(&self) -> Vec<Arc<Queue>> {
         let topics = self.topics.read();
-        let mut all = Vec::with_capacity(topics.values().map(SmallVec::len).sum());
-        all.extend(topics.values().flatten().cloned());
+        let mut all = Vec::with_capacity(topics.values().map(|queues| queues.len()).sum());
+        all.extend(topics.values().flat_map(|queues| queues.iter()).cloned());
         all
     }
 
@@ -149,7 +145,7 @@ impl Queues {
     /// Number of queues.
     #[must_use]
     pub fn count(&self) -> usize {
-        self.topics.read().values().map(SmallVec::len).sum()
+        self.topics.read().values().map(|queues| queues.len()).sum()
     }
 
     /// Makes the queues of a topic refuse records and tells everyone who waits for them. They keep their place in the
@@ -178,7 +174,7 @@ impl Queues {
     pub(super) fn forget_queue(&self, queue: &Arc<Queue>) {
         let mut topics = self.topics.write();
         if let Some(queues) = topics.get_mut(queue.topic()) {
-            queues.retain(|other| !Arc::ptr_eq(other, queue));
+            *queues = queues.iter().filter(|other| !Arc::ptr_eq(other, queue)).cloned().collect();
             if queues.is_empty() {
                 topics.remove(queue.topic());
             }
