@@ -5,8 +5,21 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
 use ferromq_interop::server::Make;
-use ferromq_interop::suite::{self, Verdict};
+use ferromq_interop::suite::{self, Place, Verdict};
 use ferromq_interop::toolchain::Toolchain;
+use ferromq_interop::{mqadmin, rows};
+
+/// `cargo xtask record`: what Java answers, for the comparison with ours.
+pub(crate) fn record(arguments: &[String]) -> Result<()> {
+    let tools = Toolchain::new(&crate::root()?, None)?;
+    tools.fetch()?;
+    let place = Place::fresh(&tools, Make::Java, &crate::target("interop/record")?)?;
+    match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+        ["mqadmin"] => mqadmin::record(&place),
+        ["rows"] => rows::record(&place, tools.root()),
+        _ => bail!("{}", crate::USAGE),
+    }
+}
 
 pub(crate) fn task(arguments: &[String]) -> Result<()> {
     let mut words = arguments.to_vec();

@@ -12,6 +12,8 @@ usage: cargo xtask TASK
 
   interop [--server java|ferromq] [--at-once N] [--list] [WORD...]
         the programs on the official clients, those whose name has one of the words
+  record mqadmin|rows
+        store what Java RocketMQ answers, for the comparison with ours
   java fetch
         download Java RocketMQ and compile the programs into the cache
   java start DIR [--heap MIB] [KEY=VALUE...]
@@ -27,6 +29,7 @@ fn main() -> Result<()> {
     };
     match task.as_str() {
         "interop" => interop::task(rest),
+        "record" => interop::record(rest),
         "java" => java::task(rest),
         "help" | "--help" | "-h" => {
             println!("{USAGE}");

@@ -6,9 +6,12 @@
 //! is expected of us was seen at Java first. [`toolchain`] fetches everything before the first scenario; after that
 //! nothing leaves the loopback interface. Every wait is bounded, and every process ends with the value that owns it.
 
+pub mod mqadmin;
 pub mod ports;
 pub mod process;
 pub mod program;
+pub mod roundtrip;
+pub mod rows;
 pub mod server;
 pub mod suite;
 pub mod toolchain;

@@ -10,10 +10,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
-use crate::program;
+use crate::roundtrip::Trip;
 use crate::server::{BrokerSetup, Make, Server};
 use crate::toolchain::{JavaClient, Toolchain};
-use crate::wire;
+use crate::{mqadmin, program, rows, wire};
 
 /// How a scenario ended.
 #[derive(Debug)]
@@ -57,7 +57,16 @@ pub struct Single {
     _namesrv_server: Option<Server>,
 }
 
-impl Place<'_> {
+impl<'a> Place<'a> {
+    /// An empty folder to run in.
+    pub fn fresh(tools: &'a Toolchain, make: Make, dir: &Path) -> Result<Self> {
+        if dir.exists() {
+            fs::remove_dir_all(dir)?;
+        }
+        fs::create_dir_all(dir.join("client")).with_context(|| dir.display().to_string())?;
+        Ok(Self { tools, make, dir: dir.to_owned() })
+    }
+
     pub fn path(&self, name: &str) -> PathBuf {
         self.dir.join(name)
     }
@@ -295,6 +304,11 @@ pub fn all() -> Vec<Scenario> {
             }),
         );
     }
+    for (seed, segment_bytes) in [(1, 1 << 20), (2, 2 << 20), (3, 4 << 20)] {
+        add_trip(&mut add, Trip { seed, segment_bytes, messages: 1500 });
+    }
+    add("single answers".to_owned(), false, Box::new(|place| rows::check(place, place.tools.root())));
+    add("mqadmin session".to_owned(), false, Box::new(|place| mqadmin::session(place, false)));
     add(
         "our name server, a Java broker".to_owned(),
         true,
@@ -305,6 +319,23 @@ pub fn all() -> Vec<Scenario> {
         true,
         Box::new(|place| mixed(place, Make::Java, Make::Ferromq)),
     );
+    all
+}
+
+fn add_trip(add: &mut impl FnMut(String, bool, Body), trip: Trip) {
+    let name = format!("round trip of a store, seed {}, {} MiB files", trip.seed, trip.segment_bytes >> 20);
+    add(name, false, Box::new(move |place| trip.run(place)));
+}
+
+/// The round trips that take too long for every run.
+pub fn long() -> Vec<Scenario> {
+    let mut all = Vec::new();
+    let mut add = |name: String, mixed: bool, body: Body| all.push(Scenario { name, body, mixed });
+    for segment_bytes in [1 << 20, 2 << 20, 8 << 20] {
+        for seed in 0..10 {
+            add_trip(&mut add, Trip { seed, segment_bytes, messages: 6000 });
+        }
+    }
     all
 }
 
@@ -343,7 +374,7 @@ fn run_one(tools: &Toolchain, make: Make, scenario: &Scenario, dir: &Path) -> Ou
     let verdict = if scenario.mixed && make == Make::Java {
         Verdict::Skipped("mixes Java's servers with ours".to_owned())
     } else {
-        match fresh(&dir).and_then(|()| (scenario.body)(&Place { tools, make, dir: dir.clone() })) {
+        match Place::fresh(tools, make, &dir).and_then(|place| (scenario.body)(&place)) {
             Ok(said) => {
                 notes = said;
                 Verdict::Passed
@@ -352,13 +383,6 @@ fn run_one(tools: &Toolchain, make: Make, scenario: &Scenario, dir: &Path) -> Ou
         }
     };
     Outcome { name: scenario.name.clone(), verdict, seconds: start.elapsed().as_secs(), notes }
-}
-
-fn fresh(dir: &Path) -> Result<()> {
-    if dir.exists() {
-        fs::remove_dir_all(dir)?;
-    }
-    fs::create_dir_all(dir.join("client")).with_context(|| dir.display().to_string())
 }
 
 fn report(outcome: &Outcome) {

@@ -86,6 +86,10 @@ impl Toolchain {
         Ok(Self { root: root.to_owned(), cache, binary })
     }
 
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
     pub fn interop(&self) -> PathBuf {
         self.root.join("interop")
     }
@@ -102,6 +106,8 @@ impl Toolchain {
             self.fetch_java(client)?;
             self.build_java("scenarios", client)?;
         }
+        self.build_java("mqadmin", JavaClient::V5)?;
+        self.build_java("roundtrip", JavaClient::V5)?;
         self.build_go("go")?;
         for (program, version) in
             [("java-remoting", "5.5.0"), ("java-remoting", "4.9.8"), ("go-remoting", "")]

@@ -13,6 +13,7 @@ import org.apache.rocketmq.client.consumer.PullResult;
 import org.apache.rocketmq.client.consumer.PullStatus;
 import org.apache.rocketmq.client.consumer.listener.ConsumeConcurrentlyStatus;
 import org.apache.rocketmq.client.consumer.listener.MessageListenerConcurrently;
+import org.apache.rocketmq.client.consumer.store.ReadOffsetType;
 import org.apache.rocketmq.client.producer.DefaultMQProducer;
 import org.apache.rocketmq.common.consumer.ConsumeFromWhere;
 import org.apache.rocketmq.common.message.Message;
@@ -81,6 +82,7 @@ final class Context {
     DefaultMQProducer producer() throws Exception {
         DefaultMQProducer producer = new DefaultMQProducer("PID_" + topic);
         producer.setNamesrvAddr(namesrv);
+        producer.setMqClientApiTimeout(15_000);
         producer.setInstanceName(instance());
         producer.setSendMsgTimeout(10_000);
         producer.setPollNameServerInterval(5_000);
@@ -91,6 +93,7 @@ final class Context {
     DefaultMQPullConsumer puller(String group) throws Exception {
         DefaultMQPullConsumer consumer = new DefaultMQPullConsumer(group);
         consumer.setNamesrvAddr(namesrv);
+        consumer.setMqClientApiTimeout(15_000);
         consumer.setInstanceName(instance());
         consumer.start();
         return consumer;
@@ -108,6 +111,7 @@ final class Context {
         throws Exception {
         DefaultMQPushConsumer consumer = new DefaultMQPushConsumer(group);
         consumer.setNamesrvAddr(namesrv);
+        consumer.setMqClientApiTimeout(15_000);
         consumer.setInstanceName(instance);
         consumer.setConsumeFromWhere(ConsumeFromWhere.CONSUME_FROM_FIRST_OFFSET);
         consumer.setPollNameServerInterval(5_000);
@@ -157,6 +161,19 @@ final class Context {
                 all.addAll(own);
             }
             return sum == queues && all.size() == queues;
+        });
+    }
+
+    /** Waits until the broker has the offset of everything this only member of a group has consumed. */
+    static void committed(DefaultMQPushConsumer consumer, DefaultMQPullConsumer puller, String topic) throws Exception {
+        eventually(30, "the offsets of the group reach the ends of " + topic, () -> {
+            for (MessageQueue queue : held(consumer, topic)) {
+                long committed = consumer.getDefaultMQPushConsumerImpl().getOffsetStore().readOffset(queue, ReadOffsetType.READ_FROM_STORE);
+                if (committed != puller.maxOffset(queue)) {
+                    return false;
+                }
+            }
+            return true;
         });
     }
 

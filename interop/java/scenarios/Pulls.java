@@ -78,6 +78,7 @@ class Pulls {
     private static DefaultLitePullConsumer lite(Context c, String group) {
         DefaultLitePullConsumer consumer = new DefaultLitePullConsumer(c.group(group));
         consumer.setNamesrvAddr(c.namesrv);
+        consumer.setMqClientApiTimeout(15_000);
         consumer.setInstanceName(c.topic + group + System.nanoTime());
         consumer.setConsumeFromWhere(ConsumeFromWhere.CONSUME_FROM_FIRST_OFFSET);
         consumer.setAutoCommit(false);

@@ -112,8 +112,7 @@ class Subscribers {
         for (int i = 0; i < 40; i++) {
             producer.send(Context.message(young, "TagA", "m" + i));
         }
-        MessageQueue queue = producer.fetchPublishMessageQueues(old).get(0);
-        fill(producer, queue, 0, 3);
+        DefaultMQPullConsumer puller = c.puller(c.group("puller"));
         int sent = 40;
         for (ConsumeFromWhere where : WHERE) {
             int all = sent++;
@@ -123,6 +122,7 @@ class Subscribers {
             consumer.setConsumeTimestamp(stamp(System.currentTimeMillis() + 3_600_000));
             consumer.start();
             Context.eventually(60, "all messages of a young topic, asked for " + where, () -> got.size() == all);
+            Context.committed(consumer, puller, young);
             consumer.shutdown();
             // With an offset of its own the group goes on there, even if it now asks for the beginning.
             producer.send(Context.message(young, "TagA", "next" + where));
@@ -130,11 +130,14 @@ class Subscribers {
             consumer = c.pusher(c.group("young" + where.ordinal()), young, "*", m -> more.add(Context.text(m)));
             consumer.start();
             Context.eventually(60, "the next message after " + where, () -> more.contains("next" + where));
+            Context.committed(consumer, puller, young);
             Context.check(more.size() == 1, "consumed again: %s", more);
             consumer.shutdown();
         }
 
-        DefaultMQPullConsumer puller = c.puller(c.group("puller"));
+        // Only now there are full files, and the young topic may lose its messages.
+        MessageQueue queue = producer.fetchPublishMessageQueues(old).get(0);
+        fill(producer, queue, 0, 3);
         long firstEnd = puller.maxOffset(queue);
         Context.eventually(150, "the first files are deleted", () -> puller.minOffset(queue) > 0);
         long middle = System.currentTimeMillis();
