@@ -1,12 +1,14 @@
 //! `cargo xtask interop`: the scenarios on the official clients.
 
 use std::path::PathBuf;
-use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
 use ferromq_interop::server::Make;
-use ferromq_interop::suite::{self, Place, Verdict};
+use ferromq_interop::suite::{self, Outcome, Place, Verdict};
 use ferromq_interop::toolchain::Toolchain;
+
+use crate::steps::Counts;
+use crate::test::cargo;
 use ferromq_interop::{mqadmin, rows};
 
 /// `cargo xtask record`: what Java answers, for the comparison with ours.
@@ -43,20 +45,34 @@ pub(crate) fn task(arguments: &[String]) -> Result<()> {
     let tools = Toolchain::new(&crate::root()?, binary)?;
     tools.fetch()?;
     let outcomes = suite::run(&tools, make, scenarios, at_once, &crate::target("interop")?)?;
-    let failed = outcomes.iter().filter(|outcome| matches!(outcome.verdict, Verdict::Failed(_))).count();
+    let failed = counts(&outcomes).failed;
     ensure!(failed == 0, "{failed} of {} scenarios failed", outcomes.len());
     Ok(())
 }
 
+pub(crate) fn counts(outcomes: &[Outcome]) -> Counts {
+    let mut counts = Counts::default();
+    for outcome in outcomes {
+        match &outcome.verdict {
+            Verdict::Passed => counts.passed += 1,
+            Verdict::Failed(_) => counts.failed += 1,
+            Verdict::Skipped(why) => counts.skipped.push(format!("{}: {why}", outcome.name)),
+        }
+    }
+    counts
+}
+
 /// Builds the binary as users run it, or takes the one that `FERROMQ_BIN` names.
 pub(crate) fn release_binary() -> Result<PathBuf> {
-    if let Some(path) = std::env::var_os("FERROMQ_BIN") {
-        return Ok(path.into());
+    if std::env::var_os("FERROMQ_BIN").is_none() {
+        let built =
+            cargo(&["build", "--release", "--package", "ferromq"]).current_dir(crate::root()?).status()?;
+        ensure!(built.success(), "cargo build --release: {built}");
     }
-    let built = Command::new("cargo")
-        .args(["build", "--release", "-p", "ferromq"])
-        .current_dir(crate::root()?)
-        .status()?;
-    ensure!(built.success(), "cargo build --release -p ferromq: {built}");
-    crate::target("release/ferromq")
+    release_binary_path()
+}
+
+/// Where [`release_binary`] puts it.
+pub(crate) fn release_binary_path() -> Result<PathBuf> {
+    std::env::var_os("FERROMQ_BIN").map_or_else(|| crate::target("release/ferromq"), |path| Ok(path.into()))
 }

@@ -1,7 +1,11 @@
 //! Project tasks. `cargo xtask test` is what CI runs; without an argument the tasks are listed.
 
+mod compare;
 mod interop;
 mod java;
+mod soak;
+mod steps;
+mod test;
 
 use std::path::{Path, PathBuf};
 
@@ -10,8 +14,14 @@ use anyhow::{Context, Result, bail};
 const USAGE: &str = "\
 usage: cargo xtask TASK
 
+  test [--quick]
+        all tests, those on the official clients included; --quick leaves out what needs a JDK or Go
   interop [--server java|ferromq] [--at-once N] [--list] [WORD...]
         the programs on the official clients, those whose name has one of the words
+  soak [WORD...]
+        what takes hours: a million seeds, 100,000 queues, ten seeds of every round trip, cargo-deny
+  compare [--rounds N] [--seconds N] [--dir DIR] [--only WORD] [--dry-run]
+        Java, FerroMQ and the null broker under the same loads; writes docs/performance.md
   record mqadmin|rows
         store what Java RocketMQ answers, for the comparison with ours
   java fetch
@@ -28,7 +38,10 @@ fn main() -> Result<()> {
         return Ok(());
     };
     match task.as_str() {
+        "test" => test::task(rest),
         "interop" => interop::task(rest),
+        "soak" => soak::task(rest),
+        "compare" => compare::task(rest),
         "record" => interop::record(rest),
         "java" => java::task(rest),
         "help" | "--help" | "-h" => {

@@ -77,8 +77,21 @@ pub struct BrokerSetup {
 }
 
 impl BrokerSetup {
-    pub fn new(namesrv: &[String]) -> Self {
+    /// Java's defaults for everything.
+    pub fn plain(namesrv: &[String]) -> Self {
         Self { name: "broker-a".to_owned(), namesrv: namesrv.to_vec(), keys: BTreeMap::new() }
+    }
+
+    /// For tests: small files, which start quickly, and patience, because a busy machine is not what they are about.
+    pub fn new(namesrv: &[String]) -> Self {
+        Self::plain(namesrv)
+            .with("mappedFileSizeCommitLog", 64 << 20)
+            .with("mappedFileSizeConsumeQueue", 600_000)
+            .with("maxHashSlotNum", 50_000)
+            .with("maxIndexNum", 200_000)
+            .with("registerNameServerPeriod", 10_000)
+            .with("waitTimeMillsInSendQueue", 10_000)
+            .with("diskMaxUsedSpaceRatio", 98)
     }
 
     #[must_use]
@@ -114,17 +127,8 @@ impl Server {
             ("listenPort", port.to_string()),
             ("haListenPort", (port + 1).to_string()),
             ("namesrvAddr", setup.namesrv.join(";")),
-            ("registerNameServerPeriod", "10000".to_owned()),
             ("storePathCommitLog", format!("{store}/commitlog")),
             ("storePathRootDir", store),
-            // Small files start quickly; a test that wants other sizes says so.
-            ("mappedFileSizeCommitLog", (64 << 20).to_string()),
-            ("mappedFileSizeConsumeQueue", "600000".to_owned()),
-            ("maxHashSlotNum", "50000".to_owned()),
-            ("maxIndexNum", "200000".to_owned()),
-            // A busy machine is not what these tests are about.
-            ("waitTimeMillsInSendQueue", "10000".to_owned()),
-            ("diskMaxUsedSpaceRatio", "98".to_owned()),
         ]
         .into_iter()
         .map(|(key, value)| (key.to_owned(), value))

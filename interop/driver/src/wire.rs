@@ -110,20 +110,24 @@ pub fn call(address: &str, code: i64, ext: &BTreeMap<String, String>, body: &[u8
     Connection::open(address, Duration::from_secs(10))?.call(code, ext, body)
 }
 
-/// Creates or changes a topic on one broker.
-pub fn put_topic(broker: &str, topic: &str, read_queues: u32, write_queues: u32) -> Result<()> {
-    let (read, write) = (read_queues.to_string(), write_queues.to_string());
-    let ext = fields([
+/// What creates or changes a topic (request 17).
+pub fn topic_fields(topic: &str, read_queues: &str, write_queues: &str) -> BTreeMap<String, String> {
+    fields([
         ("topic", topic),
         ("defaultTopic", "TBW102"),
-        ("readQueueNums", &read),
-        ("writeQueueNums", &write),
+        ("readQueueNums", read_queues),
+        ("writeQueueNums", write_queues),
         ("perm", "6"),
         ("topicFilterType", "SINGLE_TAG"),
         ("topicSysFlag", "0"),
         ("order", "false"),
-    ]);
-    let answer = call(broker, 17, &ext, &[])?;
+    ])
+}
+
+/// Creates or changes a topic on one broker.
+pub fn put_topic(broker: &str, topic: &str, read_queues: u32, write_queues: u32) -> Result<()> {
+    let answer =
+        call(broker, 17, &topic_fields(topic, &read_queues.to_string(), &write_queues.to_string()), &[])?;
     if answer.code != 0 {
         bail!("topic {topic} at {broker}: {} {:?}", answer.code, answer.remark);
     }

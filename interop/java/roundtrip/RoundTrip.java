@@ -26,8 +26,8 @@ import org.apache.rocketmq.common.message.MessageQueue;
  * The client side of a round trip of a store between two brokers.
  *
  * RoundTrip load NAMESRV SEED COUNT LEDGER TOPIC...: sends so many messages of every kind from four threads, 0 means for
- * ever, and notes each acknowledged one in LEDGER. RoundTrip serve NAMESRV LEDGER TOPIC...: reads everything there is
- * and writes it to LEDGER, and looks a part of it up by id, key and time. A line of a ledger is: topic, queue, offset,
+ * ever, and notes each acknowledged one in LEDGER. RoundTrip serve NAMESRV LEDGER KEYS TOPIC...: reads everything there is
+ * and writes it to LEDGER, and looks a part of it up by id, time and, if KEYS is "required", by key. A line of a ledger is: topic, queue, offset,
  * offset id, unique id, CRC of the body, separated by tabs.
  */
 public class RoundTrip {
@@ -38,7 +38,7 @@ public class RoundTrip {
             if (args[0].equals("load")) {
                 load(args[1], Long.parseLong(args[2]), Integer.parseInt(args[3]), Path.of(args[4]), List.of(args).subList(5, args.length));
             } else {
-                serve(args[1], Path.of(args[2]), List.of(args).subList(3, args.length));
+                serve(args[1], Path.of(args[2]), args[3].equals("required"), List.of(args).subList(4, args.length));
             }
             System.out.println("PASS " + args[0]);
             System.exit(0);
@@ -150,7 +150,7 @@ public class RoundTrip {
         }
     }
 
-    private static void serve(String namesrv, Path ledgerPath, List<String> topics) throws Exception {
+    private static void serve(String namesrv, Path ledgerPath, boolean keys, List<String> topics) throws Exception {
         DefaultMQPullConsumer puller = new DefaultMQPullConsumer("GID_round_trip_reader");
         puller.setNamesrvAddr(namesrv);
         puller.setMqClientApiTimeout(20_000);
@@ -175,6 +175,9 @@ public class RoundTrip {
                     check(puller.maxOffset(queue) == messages.size(), "%s ends at %d, %d messages", queue, puller.maxOffset(queue), messages.size());
                     for (int i = 0; i < messages.size(); i += Math.max(1, messages.size() / 8)) {
                         lookUp(puller, viewer, queue, messages, i);
+                        if (keys) {
+                            byKey(viewer, queue, messages.get(i));
+                        }
                         looked++;
                     }
                 }
@@ -207,10 +210,13 @@ public class RoundTrip {
     private static void lookUp(DefaultMQPullConsumer puller, DefaultMQProducer viewer, MessageQueue queue, List<MessageExt> messages, int at) throws Exception {
         MessageExt m = messages.get(at);
         MessageExt byId = viewer.viewMessage(queue.getTopic(), offsetId(m));
-        check(byId.getQueueOffset() == at && byId.getQueueId() == queue.getQueueId(), "%s by id: %s", m, byId);
+        check(byId.getQueueOffset() == at && byId.getQueueId() == queue.getQueueId(), "%s at %d by id: queue %d at %d", queue, at, byId.getQueueId(), byId.getQueueOffset());
         int found = (int) puller.searchOffset(queue, m.getStoreTimestamp());
         check(messages.get(found).getStoreTimestamp() == m.getStoreTimestamp()
             && (found == 0 || messages.get(found - 1).getStoreTimestamp() < m.getStoreTimestamp()), "%s at %d: offset by time %d", queue, at, found);
+    }
+
+    private static void byKey(DefaultMQProducer viewer, MessageQueue queue, MessageExt m) throws Exception {
         String key = m.getKeys().split(" ")[0];
         long end = System.nanoTime() + 20_000_000_000L;
         for (;;) {
@@ -222,7 +228,7 @@ public class RoundTrip {
             } catch (MQClientException none) {
                 // Java's broker builds the index a moment later
             }
-            check(System.nanoTime() < end, "%s is not found by key %s", m, key);
+            check(System.nanoTime() < end, "%s at %d is not found by key %s", queue, m.getQueueOffset(), key);
             Thread.sleep(100);
         }
     }
