@@ -202,3 +202,35 @@ fn a_name_server_beside_a_broker_takes_what_every_server_has() {
     assert_eq!(config.listen.idle.as_secs(), 7);
     assert_eq!(config.settings.notices(), []);
 }
+
+#[test]
+fn the_printed_configuration_names_the_source_of_every_value() {
+    let file = ConfigFile::new("fileReservedTime=48\nmyKey=x\nbrokerId=7\n");
+    let mut sources = BrokerSources::new(|name| (name == "NAMESRV_ADDR").then(|| "ns:9876".to_owned()));
+    sources.file = Some(file.path());
+    sources.command_line = vec![set("flushDiskType", "SYNC_FLUSH")];
+    let config = BrokerConfig::load(&Host::fictitious(), &sources).unwrap();
+    let printed =
+        config.settings.report_with_sources().replace(&*file.path().to_string_lossy(), "broker.conf");
+    let (built_in, said): (Vec<&str>, Vec<&str>) =
+        printed.lines().partition(|line| line.starts_with("built-in "));
+    let said: Vec<String> = said
+        .iter()
+        .map(|line| {
+            line.split("  ").filter(|part| !part.is_empty()).map(str::trim).collect::<Vec<_>>().join(" | ")
+        })
+        .collect();
+    assert_eq!(
+        said,
+        [
+            "broker.conf:3 | brokerId=0",
+            "broker.conf:1 | fileReservedTime=48",
+            "command line --set | flushDiskType=SYNC_FLUSH",
+            "unknown key | myKey=x",
+            "environment NAMESRV_ADDR | namesrvAddr=ns:9876",
+        ]
+    );
+    let columns: Vec<Option<usize>> = built_in.iter().map(|line| line.find('=')).collect();
+    assert!(columns.iter().all(Option::is_some) && built_in.len() > 480, "every key with a value is there");
+    assert!(built_in.iter().any(|line| line.ends_with("  haListenPort=10912")), "{printed}");
+}
