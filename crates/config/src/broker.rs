@@ -186,6 +186,8 @@ pub struct Topics {
     pub trace_topic_name: String,
     /// Queues of the revive topic.
     pub revive_queues: u32,
+    /// The topic of the timer exists.
+    pub timer_topic: bool,
     /// Entries on one page of a list; `None` does not cut.
     pub page_entries: Option<usize>,
 }
@@ -224,6 +226,10 @@ pub struct Live {
     pub delete_pop_retry_topics: bool,
     /// Sends are refused before this time.
     pub accept_sends_from: TimestampMs,
+    /// A send that waited so long before it was looked at is refused; `None` refuses none.
+    pub send_wait_max: Option<Duration>,
+    /// The same for requests that read.
+    pub read_wait_max: Option<Duration>,
     /// Largest message body in bytes.
     pub max_body_bytes: usize,
     /// Producers may send traces.
@@ -522,6 +528,7 @@ impl Topics {
             trace_topic: Some(trace_topic_name.clone()).filter(|_| settings.flag("traceTopicEnable")),
             trace_topic_name,
             revive_queues: settings.bounded("reviveQueueNum"),
+            timer_topic: settings.flag("timerWheelEnable"),
             page_entries: Some(settings.bounded("splitMetadataSize"))
                 .filter(|_| settings.flag("enableSplitMetadata")),
         }
@@ -541,6 +548,7 @@ impl Clients {
 
 impl Live {
     pub(crate) fn read(settings: &Settings, problems: &mut Vec<Problem>) -> Self {
+        let refuse_late = settings.flag("brokerFastFailureEnable");
         let name_servers = settings.text_if_set("namesrvAddr").map(name_servers).unwrap_or(Ok(Vec::new()));
         let name_servers = name_servers.unwrap_or_else(|problem| {
             problems.push(problem);
@@ -558,6 +566,8 @@ impl Live {
             protect_system_topics: settings.flag("validateSystemTopicWhenUpdateTopic"),
             delete_pop_retry_topics: settings.flag("clearRetryTopicWhenDeleteTopic"),
             accept_sends_from: TimestampMs(settings.number("startAcceptSendRequestTimeStamp")),
+            send_wait_max: Some(settings.milliseconds("waitTimeMillsInSendQueue")).filter(|_| refuse_late),
+            read_wait_max: Some(settings.milliseconds("waitTimeMillsInPullQueue")).filter(|_| refuse_late),
             max_body_bytes: settings.bounded("maxMessageSize"),
             trace: settings.flag("traceOn"),
             long_polling: settings.flag("longPollingEnable"),

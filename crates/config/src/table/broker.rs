@@ -102,10 +102,18 @@ pub(crate) const KEYS: &[Key] = &[
     Key::long("startAcceptSendRequestTimeStamp", 0)
         .reloadable()
         .honoured("Sends are refused until this time, in milliseconds since 1970."),
+    Key::bool("brokerFastFailureEnable", true)
+        .reloadable()
+        .honoured("Requests that waited too long before they were looked at are refused."),
+    Key::long("waitTimeMillsInSendQueue", 200)
+        .reloadable()
+        .positive()
+        .honoured("Milliseconds after which that happens to a send."),
+    Key::long("waitTimeMillsInPullQueue", 5_000)
+        .reloadable()
+        .positive()
+        .honoured("Milliseconds after which it happens to a request that reads."),
     Key::bool("traceOn", true).reloadable().honoured("Tells producers that they may send traces."),
-    Key::bool("brokerFastFailureEnable", true).irrelevant(NO_WAITING),
-    Key::long("waitTimeMillsInSendQueue", 200).irrelevant(NO_WAITING),
-    Key::long("waitTimeMillsInPullQueue", 5000).irrelevant(NO_WAITING),
     Key::long("waitTimeMillsInLitePullQueue", 5000).irrelevant(NO_WAITING),
     Key::long("waitTimeMillsInHeartbeatQueue", 31_000).irrelevant(NO_WAITING),
     Key::long("waitTimeMillsInAdminBrokerQueue", 5000).irrelevant(NO_WAITING),

@@ -142,7 +142,8 @@ pub(crate) const KEYS: &[Key] = &[
     Key::int("scheduleAsyncDeliverMaxPendingLimit", 2000).tunes(Feature::DelayedMessages),
     Key::int("scheduleAsyncDeliverMaxResendNum2Blocked", 3).tunes(Feature::DelayedMessages),
     Key::bool("enableScheduleMessageStats", true).tunes(Feature::DelayedMessages),
-    Key::bool("timerWheelEnable", true).tunes(Feature::DelayedMessages),
+    Key::bool("timerWheelEnable", true)
+        .honoured("The topic of the timer exists; timers themselves are not there yet."),
     Key::int("timerPrecisionMs", 1000).tunes(Feature::DelayedMessages),
     Key::int("timerRollWindowSlot", 172_800).tunes(Feature::DelayedMessages),
     Key::int("timerMaxDelaySec", 259_200).tunes(Feature::DelayedMessages),
