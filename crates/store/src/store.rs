@@ -28,7 +28,7 @@ use crate::log::Log;
 use crate::log::ring::Ring;
 use crate::log::tail::Tail;
 use crate::query::{KeyHits, KeyQuery, QueryError};
-use crate::queue::{ENTRY_SIZE, Queue, QueueConfig, Queues, Wait};
+use crate::queue::{ENTRY_SIZE, Queue, QueueConfig, QueueError, Queues, Wait};
 use crate::read::{Plan, ReadError, ReadRequest};
 use crate::recover::{OpenError, RecoveryReport, recover};
 use crate::replication::{LogListener, Pin, Replication};
@@ -295,6 +295,22 @@ impl Store {
     #[must_use]
     pub fn find_queue(&self, topic: &str, id: QueueId) -> Option<Arc<Queue>> {
         self.core.queues.find(topic, id)
+    }
+
+    /// Deletes a topic: its queues and all records in them. A topic of this name that is created afterwards starts at
+    /// offset 0. `false` if there was none. Waits for the disk.
+    ///
+    /// # Errors
+    /// See [`Queues::delete_topic`]; records for it are refused all the same, so delete again.
+    pub fn delete_topic(&self, topic: &str) -> Result<bool, QueueError> {
+        let deleted = self.core.queues.delete_topic(topic, || {
+            // Whoever gives places to records holds this; what has one is written when it is free.
+            let _token = self.core.tail.lock();
+            physical(self.core.log.written().position)
+        });
+        // Somebody may have found the token taken and left his batch to its holder.
+        self.core.signals.commit.raise();
+        deleted
     }
 
     /// All queues.
