@@ -1,0 +1,194 @@
+//! Requests that are parked until a message comes or their time is up.
+//!
+//! One [`Holds`] belongs to one connection. A parked request hangs on its queue, is told by the step that makes a
+//! message visible, and is withdrawn when it is dropped; deadlines share one timer per connection. Nothing scans, and
+//! an idle connection with parked requests costs memory only.
+
+use std::collections::BTreeSet;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::task::{Context, Waker};
+
+use ferromq_protocol::types::QueueOffset;
+use ferromq_store::queue::{Notify, Queue, TagFilter, Watch};
+use parking_lot::Mutex;
+use slab::Slab;
+use tokio::time::{Instant, Sleep};
+
+/// Parked requests of the whole broker; beyond, clients are told to come back later.
+pub const HOLDS_MAX: usize = 200_000;
+
+/// How many requests are parked, for the limit and the gauge.
+#[derive(Debug, Default)]
+pub struct HoldCount(AtomicUsize);
+
+impl HoldCount {
+    /// Parked requests of the whole broker.
+    #[must_use]
+    pub fn now(&self) -> usize {
+        self.0.load(Relaxed)
+    }
+
+    fn take(&self) -> bool {
+        if self.0.fetch_add(1, Relaxed) < HOLDS_MAX {
+            return true;
+        }
+        self.0.fetch_sub(1, Relaxed);
+        false
+    }
+}
+
+/// Where the store tells of messages. It runs on the thread that confirms them, so it only notes who was told.
+#[derive(Default)]
+struct Told(Mutex<Mail>);
+
+#[derive(Default)]
+struct Mail {
+    tokens: Vec<u64>,
+    waker: Option<Waker>,
+}
+
+impl Notify for Told {
+    fn notify(&self, token: u64) {
+        let mut mail = self.0.lock();
+        mail.tokens.push(token);
+        let waker = mail.waker.take();
+        drop(mail);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+}
+
+struct Hold<T> {
+    token: u64,
+    deadline: Instant,
+    request: T,
+    /// Withdraws the registration when the hold goes.
+    _watch: Watch,
+}
+
+/// Why a request is not parked.
+pub(crate) enum NotParked<T> {
+    /// There is something to read already.
+    ReadAgain(T),
+    /// The broker holds as many as it may.
+    Full(T),
+}
+
+/// The parked requests of one connection.
+pub(crate) struct Holds<T> {
+    told: Arc<Told>,
+    parked: Slab<Hold<T>>,
+    deadlines: BTreeSet<(Instant, usize)>,
+    timer: Option<Pin<Box<Sleep>>>,
+    /// The timer will wake this connection's task, whose waker never changes.
+    timer_is_armed: bool,
+    parked_ever: u32,
+    count: Arc<HoldCount>,
+}
+
+impl<T> Holds<T> {
+    pub(crate) fn new(count: Arc<HoldCount>) -> Self {
+        Self {
+            told: Arc::default(),
+            parked: Slab::new(),
+            deadlines: BTreeSet::new(),
+            timer: None,
+            timer_is_armed: false,
+            parked_ever: 0,
+            count,
+        }
+    }
+
+    /// Parks a request until an entry at or after `from` passes the filter, or until the deadline.
+    pub(crate) fn park(
+        &mut self,
+        queue: &Arc<Queue>,
+        from: QueueOffset,
+        filter: TagFilter,
+        deadline: Instant,
+        request: T,
+    ) -> Result<(), NotParked<T>> {
+        if !self.count.take() {
+            return Err(NotParked::Full(request));
+        }
+        let key = self.parked.vacant_key();
+        // A place is used again; the number in front tells a late word for its last user from one for this.
+        self.parked_ever = self.parked_ever.wrapping_add(1);
+        let token = u64::from(self.parked_ever) << 32 | (key as u64 & 0xffff_ffff);
+        let target = Arc::clone(&self.told) as Arc<dyn Notify>;
+        let Some(watch) = queue.watch(from, filter, target, token) else {
+            self.count.0.fetch_sub(1, Relaxed);
+            return Err(NotParked::ReadAgain(request));
+        };
+        self.parked.insert(Hold { token, deadline, request, _watch: watch });
+        self.deadlines.insert((deadline, key));
+        Ok(())
+    }
+
+    /// Moves the requests that are due into `due`, told or timed out, and sees to it that the task is woken for the
+    /// next ones.
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>, due: &mut Vec<T>) {
+        if self.parked.is_empty() {
+            return;
+        }
+        let tokens = {
+            let mut mail = self.told.0.lock();
+            match &mut mail.waker {
+                Some(waker) => waker.clone_from(cx.waker()),
+                none => *none = Some(cx.waker().clone()),
+            }
+            std::mem::take(&mut mail.tokens)
+        };
+        for token in tokens {
+            let key = usize::try_from(token & 0xffff_ffff).unwrap_or(usize::MAX);
+            if self.parked.get(key).is_some_and(|hold| hold.token == token) {
+                self.release(key, due);
+            }
+        }
+        self.poll_deadlines(cx, due);
+    }
+
+    fn poll_deadlines(&mut self, cx: &mut Context<'_>, due: &mut Vec<T>) {
+        loop {
+            let Some(&(deadline, key)) = self.deadlines.first() else { return };
+            if deadline <= Instant::now() {
+                self.release(key, due);
+                continue;
+            }
+            let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
+            // A timer that is set too early fires for nothing once in a while, which is cheaper than setting it anew
+            // for every request.
+            if timer.is_elapsed() || deadline < timer.deadline() {
+                timer.as_mut().reset(deadline);
+                self.timer_is_armed = false;
+            }
+            if self.timer_is_armed {
+                return;
+            }
+            // Outside the task's budget: a timer that was not polled would never wake it.
+            let mut timer = tokio::task::coop::unconstrained(timer.as_mut());
+            if Pin::new(&mut timer).poll(cx).is_pending() {
+                self.timer_is_armed = true;
+                return;
+            }
+            self.timer_is_armed = false;
+        }
+    }
+
+    fn release(&mut self, key: usize, due: &mut Vec<T>) {
+        let hold = self.parked.remove(key);
+        self.deadlines.remove(&(hold.deadline, key));
+        self.count.0.fetch_sub(1, Relaxed);
+        due.push(hold.request);
+    }
+}
+
+impl<T> Drop for Holds<T> {
+    fn drop(&mut self) {
+        self.count.0.fetch_sub(self.parked.len(), Relaxed);
+    }
+}
