@@ -17,7 +17,7 @@
 use thiserror::Error;
 
 use crate::frame::{Encoding, FRAME_LEN_MAX, PREFIX_LEN};
-use crate::header::{FieldSink, Head, Header};
+use crate::header::{FieldName, FieldSink, Head, Header};
 use crate::json::text;
 
 /// The frame exceeds what a peer accepts; nothing of it is left in the buffer.
@@ -38,7 +38,7 @@ pub fn begin<'a>(
     let start = out.len();
     out.reserve(512);
     out.extend_from_slice(&[0; PREFIX_LEN]);
-    let mut writer = HeaderWriter { out, start, encoding, head, remark, ext_at: 0 };
+    let mut writer = HeaderWriter { out, start, encoding, head, remark, ext_at: 0, value_at: 0 };
     match encoding {
         Encoding::Json => {
             writer.out.extend_from_slice(b"{\"code\":");
@@ -83,6 +83,8 @@ pub struct HeaderWriter<'a> {
     remark: Option<&'a str>,
     /// Where the ext section begins; 0 while a JSON header has none.
     ext_at: usize,
+    /// Where the value of the current binary field begins.
+    value_at: usize,
 }
 
 impl<'a> HeaderWriter<'a> {
@@ -93,60 +95,101 @@ impl<'a> HeaderWriter<'a> {
 
     /// A text field.
     pub fn text(&mut self, name: &str, value: &str) {
-        self.field(name, |out, encoding| match encoding {
-            Encoding::Json => text::push_escaped(out, value),
-            Encoding::Binary => out.extend_from_slice(value.as_bytes()),
-        });
+        if self.open(name) {
+            self.push_text(value);
+            self.close_field();
+        }
     }
 
     /// A number, in decimal.
     pub fn integer(&mut self, name: &str, value: i64) {
-        let mut digits = itoa::Buffer::new();
-        let digits = digits.format(value);
-        self.field(name, |out, _| out.extend_from_slice(digits.as_bytes()));
+        if self.open(name) {
+            self.push_integer(value);
+            self.close_field();
+        }
     }
 
     /// `true` or `false`.
     pub fn boolean(&mut self, name: &str, value: bool) {
-        let value: &[u8] = if value { b"true" } else { b"false" };
-        self.field(name, |out, _| out.extend_from_slice(value));
+        self.text(name, if value { "true" } else { "false" });
     }
 
     /// A value that `write` appends piece by piece. It must append UTF-8 that JSON need not escape: ids, digits,
     /// commas.
     pub fn plain_with(&mut self, name: &str, write: impl FnOnce(&mut Vec<u8>)) {
-        self.field(name, |out, _| write(out));
+        if self.open(name) {
+            write(self.out);
+            self.close_field();
+        }
+    }
+
+    /// Starts a field of any name; false if the name cannot be written.
+    fn open(&mut self, name: &str) -> bool {
+        match self.encoding {
+            Encoding::Json => {
+                self.separate();
+                text::push_quoted(self.out, name);
+                self.out.extend_from_slice(b":\"");
+            }
+            // A relayed field may have any name; one that cannot be written cannot be meant for anybody.
+            Encoding::Binary if i16::try_from(name.len()).is_err() => return false,
+            Encoding::Binary => self.open_binary(name),
+        }
+        true
+    }
+
+    /// Starts a declared field.
+    #[inline]
+    fn open_declared(&mut self, name: FieldName) {
+        match self.encoding {
+            Encoding::Json => {
+                self.separate();
+                self.out.extend_from_slice(name.json_key().as_bytes());
+            }
+            Encoding::Binary => self.open_binary(name.as_str()),
+        }
     }
 
     #[inline]
-    fn field(&mut self, name: &str, write: impl FnOnce(&mut Vec<u8>, Encoding)) {
+    fn separate(&mut self) {
+        if self.ext_at == 0 {
+            self.ext_at = self.out.len();
+            self.out.extend_from_slice(b"\"extFields\":{");
+        } else {
+            self.out.push(b',');
+        }
+    }
+
+    #[inline]
+    fn open_binary(&mut self, name: &str) {
+        let [_, _, high, low] = length(name.len());
+        self.out.extend_from_slice(&[high, low]);
+        self.out.extend_from_slice(name.as_bytes());
+        self.out.extend_from_slice(&[0; 4]);
+        self.value_at = self.out.len();
+    }
+
+    #[inline]
+    fn push_text(&mut self, value: &str) {
         match self.encoding {
-            Encoding::Json => {
-                if self.ext_at == 0 {
-                    self.ext_at = self.out.len();
-                    self.out.extend_from_slice(b"\"extFields\":{\"");
-                } else {
-                    self.out.extend_from_slice(b",\"");
-                }
-                text::push_escaped(self.out, name);
-                self.out.extend_from_slice(b"\":\"");
-                write(self.out, Encoding::Json);
-                self.out.push(b'"');
-            }
+            Encoding::Json => text::push_escaped(self.out, value),
+            Encoding::Binary => self.out.extend_from_slice(value.as_bytes()),
+        }
+    }
+
+    /// Ends the field that was started last.
+    #[inline]
+    fn close_field(&mut self) {
+        match self.encoding {
+            Encoding::Json => self.out.push(b'"'),
             Encoding::Binary => {
-                // A relayed field may have any name; one that cannot be written cannot be meant for anybody.
-                let Ok(name_len) = i16::try_from(name.len()) else { return };
-                self.out.extend_from_slice(&name_len.to_be_bytes());
-                self.out.extend_from_slice(name.as_bytes());
-                let value_at = self.out.len() + 4;
-                self.out.extend_from_slice(&[0; 4]);
-                write(self.out, Encoding::Binary);
-                let value_len = length(self.out.len() - value_at);
-                self.out[value_at - 4..value_at].copy_from_slice(&value_len);
+                let value_len = length(self.out.len() - self.value_at);
+                self.out[self.value_at - 4..self.value_at].copy_from_slice(&value_len);
             }
         }
     }
 
+    #[inline]
     fn push_integer(&mut self, value: i64) {
         self.out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
     }
@@ -206,16 +249,20 @@ impl<'a> HeaderWriter<'a> {
 }
 
 impl FieldSink for HeaderWriter<'_> {
-    fn text(&mut self, name: &'static str, value: &str) {
-        HeaderWriter::text(self, name, value);
+    fn text(&mut self, name: FieldName, value: &str) {
+        self.open_declared(name);
+        self.push_text(value);
+        self.close_field();
     }
 
-    fn integer(&mut self, name: &'static str, value: i64) {
-        HeaderWriter::integer(self, name, value);
+    fn integer(&mut self, name: FieldName, value: i64) {
+        self.open_declared(name);
+        self.push_integer(value);
+        self.close_field();
     }
 
-    fn boolean(&mut self, name: &'static str, value: bool) {
-        HeaderWriter::boolean(self, name, value);
+    fn boolean(&mut self, name: FieldName, value: bool) {
+        FieldSink::text(self, name, if value { "true" } else { "false" });
     }
 }
 

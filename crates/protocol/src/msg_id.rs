@@ -12,6 +12,8 @@ use crate::types::{Host, PhysicalOffset, TimestampMs};
 
 const TEXT_LEN_V4: usize = 32;
 const TEXT_LEN_V6: usize = 56;
+/// Bytes after the address, in both kinds of id.
+const TAIL_LEN: usize = 12;
 
 /// An id as text, without allocation.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -21,13 +23,23 @@ pub struct IdText {
 }
 
 impl IdText {
-    fn new(bytes: impl IntoIterator<Item = u8>) -> Self {
+    fn new(ip: IpAddr, tail: [u8; TAIL_LEN]) -> Self {
+        match ip {
+            IpAddr::V4(ip) => Self::from_parts(&ip.octets(), &tail),
+            IpAddr::V6(ip) => Self::from_parts(&ip.octets(), &tail),
+        }
+    }
+
+    fn from_parts(address: &[u8], tail: &[u8]) -> Self {
         const DIGITS: [u8; 16] = *b"0123456789ABCDEF";
         let mut text = Self { digits: [b'0'; TEXT_LEN_V6], len: 0 };
-        for (pair, byte) in text.digits.chunks_exact_mut(2).zip(bytes) {
-            pair[0] = DIGITS[usize::from(byte >> 4)];
-            pair[1] = DIGITS[usize::from(byte & 15)];
-            text.len += 2;
+        let (of_address, of_tail) = text.digits.split_at_mut(2 * address.len());
+        for (digits, bytes) in [(of_address, address), (of_tail, tail)] {
+            for (pair, byte) in digits.chunks_exact_mut(2).zip(bytes) {
+                pair[0] = DIGITS[usize::from(byte >> 4)];
+                pair[1] = DIGITS[usize::from(byte & 15)];
+                text.len += 2;
+            }
         }
         text
     }
@@ -70,11 +82,10 @@ impl OffsetMsgId {
     /// The id as text.
     #[must_use]
     pub fn text(&self) -> IdText {
-        let tail = self.store_host.port.to_be_bytes().into_iter().chain(self.physical.0.to_be_bytes());
-        match self.store_host.ip {
-            IpAddr::V4(ip) => IdText::new(ip.octets().into_iter().chain(tail)),
-            IpAddr::V6(ip) => IdText::new(ip.octets().into_iter().chain(tail)),
-        }
+        let mut tail = [0; TAIL_LEN];
+        tail[..4].copy_from_slice(&self.store_host.port.to_be_bytes());
+        tail[4..].copy_from_slice(&self.physical.0.to_be_bytes());
+        IdText::new(self.store_host.ip, tail)
     }
 
     /// Reads an id of 32 (IPv4) or 56 (IPv6) hex digits of either case; anything else is not one.
@@ -91,7 +102,7 @@ impl OffsetMsgId {
             *byte = digit(0)? << 4 | digit(1)?;
         }
         let bytes = &bytes[..len];
-        let (address, tail) = bytes.split_at(len - 12);
+        let (address, tail) = bytes.split_at(len - TAIL_LEN);
         let ip = if let Ok(octets) = <[u8; 4]>::try_from(address) {
             IpAddr::V4(Ipv4Addr::from(octets))
         } else {
@@ -124,14 +135,12 @@ impl UniqueKeys {
     /// The next key. `now` may be any clock; keys are unique as long as no more than 65,536 are made per millisecond.
     pub fn next(&self, now: TimestampMs) -> IdText {
         let counter = self.counter.fetch_add(1, Ordering::Relaxed);
-        let tail = (self.process.to_be_bytes().into_iter())
-            .chain(self.instance.to_be_bytes())
-            .chain(ms_of_month(now).to_be_bytes())
-            .chain(counter.to_be_bytes());
-        match self.ip {
-            IpAddr::V4(ip) => IdText::new(ip.octets().into_iter().chain(tail)),
-            IpAddr::V6(ip) => IdText::new(ip.octets().into_iter().chain(tail)),
-        }
+        let mut tail = [0; TAIL_LEN];
+        tail[..2].copy_from_slice(&self.process.to_be_bytes());
+        tail[2..6].copy_from_slice(&self.instance.to_be_bytes());
+        tail[6..10].copy_from_slice(&ms_of_month(now).to_be_bytes());
+        tail[10..].copy_from_slice(&counter.to_be_bytes());
+        IdText::new(self.ip, tail)
     }
 }
 

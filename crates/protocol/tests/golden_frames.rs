@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use ferromq_protocol::code::request as code;
 use ferromq_protocol::encode;
 use ferromq_protocol::frame::{Encoding, Split, split};
-use ferromq_protocol::header::{FieldSink, Header, HeaderDecoder, OwnedFrame};
+use ferromq_protocol::header::{FieldName, FieldSink, Header, HeaderDecoder, OwnedFrame};
 use ferromq_protocol::{request, response};
 
 use support::{Recorded, recorded};
@@ -83,16 +83,16 @@ fn what_java_wrote_is_written_the_same_way() {
 struct Fields(BTreeMap<&'static str, String>);
 
 impl FieldSink for Fields {
-    fn text(&mut self, name: &'static str, value: &str) {
-        self.0.insert(name, value.to_owned());
+    fn text(&mut self, name: FieldName, value: &str) {
+        self.0.insert(name.as_str(), value.to_owned());
     }
 
-    fn integer(&mut self, name: &'static str, value: i64) {
-        self.0.insert(name, value.to_string());
+    fn integer(&mut self, name: FieldName, value: i64) {
+        self.0.insert(name.as_str(), value.to_string());
     }
 
-    fn boolean(&mut self, name: &'static str, value: bool) {
-        self.0.insert(name, value.to_string());
+    fn boolean(&mut self, name: FieldName, value: bool) {
+        self.0.insert(name.as_str(), value.to_string());
     }
 }
 

@@ -49,7 +49,7 @@ fn push(scratch: &mut String, bytes: &[u8]) -> Piece {
         Ok(text) => scratch.push_str(text),
         Err(_) => scratch.push_str(&String::from_utf8_lossy(bytes)),
     }
-    Piece::Scratch(start, scratch.len())
+    Piece::scratch(start, scratch.len())
 }
 
 struct Reader<'a> {

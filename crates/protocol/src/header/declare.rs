@@ -27,14 +27,42 @@ pub enum FieldError {
     },
 }
 
+/// Name of a declared field, ready to be written in either encoding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FieldName {
+    /// The name with what JSON puts around it: `"name":"`.
+    json: &'static str,
+}
+
+impl FieldName {
+    /// `json` is the name in quotes, colon, quote.
+    pub(crate) const fn new(json: &'static str) -> Self {
+        assert!(json.len() > 4);
+        Self { json }
+    }
+
+    /// The name.
+    #[must_use]
+    #[inline]
+    pub fn as_str(self) -> &'static str {
+        &self.json[1..self.json.len() - 3]
+    }
+
+    /// The name as a JSON key, up to and including the quote that opens its value.
+    #[inline]
+    pub(crate) fn json_key(self) -> &'static str {
+        self.json
+    }
+}
+
 /// Takes the fields of a typed header, in whatever form they are to be written.
 pub trait FieldSink {
     /// A text field.
-    fn text(&mut self, name: &'static str, value: &str);
+    fn text(&mut self, name: FieldName, value: &str);
     /// A number.
-    fn integer(&mut self, name: &'static str, value: i64);
+    fn integer(&mut self, name: FieldName, value: i64);
     /// `true` or `false`.
-    fn boolean(&mut self, name: &'static str, value: bool);
+    fn boolean(&mut self, name: FieldName, value: bool);
 }
 
 /// A typed header.
@@ -59,7 +87,7 @@ pub(crate) trait FieldValue<'a>: Sized {
     /// `None` if the text is no value of this type.
     fn parse(text: &'a str) -> Option<Self>;
     /// Writes the value, or nothing if there is none.
-    fn write(&self, name: &'static str, sink: &mut impl FieldSink);
+    fn write(&self, name: FieldName, sink: &mut impl FieldSink);
 }
 
 impl<'a> FieldValue<'a> for &'a str {
@@ -69,7 +97,7 @@ impl<'a> FieldValue<'a> for &'a str {
     }
 
     #[inline]
-    fn write(&self, name: &'static str, sink: &mut impl FieldSink) {
+    fn write(&self, name: FieldName, sink: &mut impl FieldSink) {
         sink.text(name, self);
     }
 }
@@ -82,7 +110,7 @@ impl FieldValue<'_> for bool {
     }
 
     #[inline]
-    fn write(&self, name: &'static str, sink: &mut impl FieldSink) {
+    fn write(&self, name: FieldName, sink: &mut impl FieldSink) {
         sink.boolean(name, *self);
     }
 }
@@ -97,7 +125,7 @@ macro_rules! numbers {
                 }
 
                 #[inline]
-                fn write(&self, name: &'static str, sink: &mut impl FieldSink) {
+                fn write(&self, name: FieldName, sink: &mut impl FieldSink) {
                     sink.integer(name, i64::from(<$repr>::from(*self)));
                 }
             }
@@ -123,7 +151,7 @@ impl<'a, T: FieldValue<'a>> FieldValue<'a> for Option<T> {
     }
 
     #[inline]
-    fn write(&self, name: &'static str, sink: &mut impl FieldSink) {
+    fn write(&self, name: FieldName, sink: &mut impl FieldSink) {
         if let Some(value) = self {
             value.write(name, sink);
         }
@@ -225,7 +253,11 @@ macro_rules! headers {
         #[inline]
         #[allow(unused_variables, reason = "a header may have no fields")]
         fn encode(&self, sink: &mut impl $crate::header::FieldSink) {
-            $($crate::header::declare::FieldValue::write(&self.$field, $wire, sink);)*
+            $($crate::header::declare::FieldValue::write(
+                &self.$field,
+                const { $crate::header::declare::FieldName::new(concat!("\"", $wire, "\":\"")) },
+                sink,
+            );)*
         }
     }
     };

@@ -2,7 +2,7 @@
 
 use super::{Decoded, Head, HeaderError, Language};
 use crate::json::lexer::{Lexer, SyntaxError, Token};
-use crate::json::text::{Piece, read_string};
+use crate::json::text::{Piece, find_special, read_string};
 
 /// What a header without a field means: Java's command object starts as Java's.
 const DEFAULT_HEAD: Head = Head { code: 0, language: Language::Java, version: 0, opaque: 0, flag: 0 };
@@ -21,39 +21,45 @@ pub(crate) fn decode(
     parse(text, scratch, fields)
 }
 
-/// Reads what our clients write: known keys, plain integers, strings, ext fields that are strings. `None` means
-/// "ask [`parse`]", never "broken".
+/// Reads what Java and Go clients write: compact, known keys, plain integers, strings, ext fields that are strings.
+/// `None` means "ask [`parse`]", never "broken".
 pub(crate) fn scan(text: &str, scratch: &mut String, fields: &mut Vec<(Piece, Piece)>) -> Option<Decoded> {
     let mut scan = Scan { text, bytes: text.as_bytes(), at: 0 };
     let mut head = DEFAULT_HEAD;
     let mut remark = None;
-    scan.expect(b'{')?;
-    if scan.next()? != b'}' {
+    scan.expect(*b"{")?;
+    if scan.expect(*b"}").is_none() {
         loop {
-            let key = scan.key()?;
+            scan.expect(*b"\"")?;
+            let key = scan.plain_string()?;
+            scan.expect(*b":")?;
             match key {
                 b"code" => head.code = scan.integer()?,
                 b"version" => head.version = scan.integer()?,
                 b"opaque" => head.opaque = scan.integer()?,
                 b"flag" => head.flag = scan.integer()?,
-                b"language" => head.language = scan.language(scratch)?,
-                b"remark" => remark = Some(scan.string(scratch)?),
+                b"language" => {
+                    scan.expect(*b"\"")?;
+                    head.language = Language::from_name(std::str::from_utf8(scan.plain_string()?).ok()?);
+                }
+                b"remark" => {
+                    scan.expect(*b"\"")?;
+                    remark = Some(scan.string(scratch)?);
+                }
                 b"serializeTypeCurrentRPC" => {
-                    scan.string(scratch)?;
+                    scan.expect(*b"\"")?;
+                    scan.plain_string()?;
                 }
                 b"extFields" => scan.ext_fields(scratch, fields)?,
                 _ => return None,
             }
-            match scan.next()? {
-                b',' => scan.at += 1,
-                b'}' => break,
-                _ => return None,
+            if scan.expect(*b",").is_none() {
+                break;
             }
         }
+        scan.expect(*b"}")?;
     }
-    scan.at += 1;
-    // Nothing may follow but white space, and `next` skips just that.
-    scan.next().is_none().then_some(Decoded { head, remark })
+    (scan.at == scan.bytes.len()).then_some(Decoded { head, remark })
 }
 
 struct Scan<'a> {
@@ -63,70 +69,77 @@ struct Scan<'a> {
 }
 
 impl<'a> Scan<'a> {
-    /// The next byte that is not white space, not consumed.
+    /// Steps over exactly these bytes, if they are next.
     #[inline]
-    fn next(&mut self) -> Option<u8> {
-        loop {
-            let byte = *self.bytes.get(self.at)?;
-            if !matches!(byte, b' ' | b'\n' | b'\r' | b'\t') {
-                return Some(byte);
-            }
-            self.at += 1;
-        }
+    fn expect<const N: usize>(&mut self, bytes: [u8; N]) -> Option<()> {
+        let next = self.bytes.get(self.at..)?.first_chunk::<N>()?;
+        (*next == bytes).then(|| self.at += N)
     }
 
+    /// A string without escapes, from behind its opening quote to behind its closing one.
     #[inline]
-    fn expect(&mut self, byte: u8) -> Option<()> {
-        (self.next()? == byte).then(|| self.at += 1)
-    }
-
-    /// A key of the header object, without escapes, and the colon after it.
-    #[inline]
-    fn key(&mut self) -> Option<&'a [u8]> {
-        self.expect(b'"')?;
+    fn plain_string(&mut self) -> Option<&'a [u8]> {
         let start = self.at;
-        let end =
-            crate::json::text::find_special(self.bytes, start).filter(|&end| self.bytes[end] == b'"')?;
+        let end = find_special(self.bytes, start).filter(|&end| self.bytes[end] == b'"')?;
         self.at = end + 1;
-        self.expect(b':')?;
         self.bytes.get(start..end)
     }
 
-    #[inline]
+    /// Any string, from behind its opening quote to behind its closing one.
+    #[inline(always)]
     fn string(&mut self, scratch: &mut String) -> Option<Piece> {
-        self.expect(b'"')?;
+        let start = self.at;
+        let end = find_special(self.bytes, start)?;
+        if self.bytes[end] == b'"' {
+            self.at = end + 1;
+            return Some(Piece::source(start, end));
+        }
+        self.escaped_string(scratch)
+    }
+
+    #[cold]
+    fn escaped_string(&mut self, scratch: &mut String) -> Option<Piece> {
         let (piece, next) = read_string(self.text, self.at, b'"', scratch).ok()?;
         self.at = next;
         Some(piece)
     }
 
-    fn language(&mut self, scratch: &mut String) -> Option<Language> {
-        match self.string(scratch)? {
-            Piece::Source(start, end) => Some(Language::from_name(self.text.get(start..end)?)),
-            Piece::Scratch(..) => None,
+    /// Name of an ext field, and what leads to its value.
+    #[inline]
+    fn name(&mut self, scratch: &mut String) -> Option<Piece> {
+        // Sends have one-letter names.
+        if let Some(&[letter, b'"', b':', b'"']) = self.bytes.get(self.at..)?.first_chunk::<4>() {
+            if letter.is_ascii_alphanumeric() {
+                let name = Piece::source(self.at, self.at + 1);
+                self.at += 4;
+                return Some(name);
+            }
         }
+        let name = self.string(scratch)?;
+        self.expect(*b":\"")?;
+        Some(name)
     }
 
     /// At most nine digits, so that nothing overflows; longer ones go to the parser.
     #[inline]
     fn integer(&mut self) -> Option<i32> {
-        let negative = self.next()? == b'-';
-        let digits_at = self.at + usize::from(negative);
-        let mut at = digits_at;
+        let negative = self.expect(*b"-").is_some();
+        let digits = self.bytes.get(self.at..)?;
         let mut value = 0i32;
+        let mut len = 0;
         while let Some(digit) =
-            self.bytes.get(at).map(|byte| byte.wrapping_sub(b'0')).filter(|&digit| digit < 10)
+            digits.get(len).map(|byte| byte.wrapping_sub(b'0')).filter(|&digit| digit < 10)
         {
-            if at - digits_at == 9 {
+            if len == 9 {
                 return None;
             }
             value = value * 10 + i32::from(digit);
-            at += 1;
+            len += 1;
         }
-        if at == digits_at {
+        if len == 0 {
             return None;
         }
-        self.at = at;
+        self.at += len;
         // `12e3`, `1.5` and the like are refused by the caller, which wants a comma or a brace.
         Some(if negative { -value } else { value })
     }
@@ -134,22 +147,16 @@ impl<'a> Scan<'a> {
     #[inline]
     fn ext_fields(&mut self, scratch: &mut String, fields: &mut Vec<(Piece, Piece)>) -> Option<()> {
         fields.clear();
-        self.expect(b'{')?;
-        if self.next()? == b'}' {
-            self.at += 1;
+        self.expect(*b"{")?;
+        if self.expect(*b"}").is_some() {
             return Some(());
         }
+        self.expect(*b"\"")?;
         loop {
-            let name = self.string(scratch)?;
-            self.expect(b':')?;
+            let name = self.name(scratch)?;
             fields.push((name, self.string(scratch)?));
-            match self.next()? {
-                b',' => self.at += 1,
-                b'}' => {
-                    self.at += 1;
-                    return Some(());
-                }
-                _ => return None,
+            if self.expect(*b",\"").is_none() {
+                return self.expect(*b"}");
             }
         }
     }
@@ -203,7 +210,7 @@ fn text_of(token: Token<'_>, scratch: &mut String) -> Option<Piece> {
     let mut push = |text: &str| {
         let start = scratch.len();
         scratch.push_str(text);
-        Some(Piece::Scratch(start, scratch.len()))
+        Some(Piece::scratch(start, scratch.len()))
     };
     match token {
         Token::Text(piece) => Some(piece),

@@ -11,7 +11,7 @@ pub(crate) mod json;
 use bytes::Bytes;
 use thiserror::Error;
 
-pub use self::declare::{FieldError, FieldSink, Header};
+pub use self::declare::{FieldError, FieldName, FieldSink, Header};
 use crate::frame::{Encoding, RawFrame};
 use crate::json::text::Piece;
 use crate::version;

@@ -69,10 +69,17 @@ pub(crate) fn unescape(text: &str, at: usize, out: &mut String) -> Result<usize,
 }
 
 fn hex(bytes: &[u8], at: usize, digits: usize) -> Result<u32, BadEscape> {
-    let digits = bytes.get(at..at + digits).ok_or(BadEscape)?;
-    digits.iter().try_fold(0, |code, &digit| {
-        char::from(digit).to_digit(16).map(|digit| code << 4 | digit).ok_or(BadEscape)
-    })
+    let mut code = 0;
+    for &digit in bytes.get(at..at + digits).ok_or(BadEscape)? {
+        let value = match digit {
+            b'0'..=b'9' => digit - b'0',
+            b'a'..=b'f' => digit - b'a' + 10,
+            b'A'..=b'F' => digit - b'A' + 10,
+            _ => return Err(BadEscape),
+        };
+        code = code << 4 | u32::from(value);
+    }
+    Ok(code)
 }
 
 /// Appends `text` between quotes to `out`, escaping what must be; everything else, non-ASCII included, goes as it is.
@@ -85,9 +92,8 @@ pub(crate) fn push_quoted(out: &mut Vec<u8>, text: &str) {
 /// [`push_quoted`] without the quotes.
 #[inline]
 pub(crate) fn push_escaped(out: &mut Vec<u8>, text: &str) {
-    let bytes = text.as_bytes();
-    let mut rest = bytes;
-    while let Some(at) = rest.iter().position(|&byte| must_escape(byte)) {
+    let mut rest = text.as_bytes();
+    while let Some(at) = find_escape(rest) {
         out.extend_from_slice(&rest[..at]);
         push_escape(out, rest[at]);
         rest = &rest[at + 1..];
@@ -95,9 +101,19 @@ pub(crate) fn push_escaped(out: &mut Vec<u8>, text: &str) {
     out.extend_from_slice(rest);
 }
 
+/// Position of the first byte that must be escaped.
 #[inline]
-fn must_escape(byte: u8) -> bool {
-    byte < 0x20 || byte == b'"' || byte == b'\\'
+fn find_escape(bytes: &[u8]) -> Option<usize> {
+    let must_escape = |byte: u8| byte < 0x20 || byte == b'"' || byte == b'\\';
+    // Whole chunks first, without a branch per byte; most texts have nothing to escape.
+    let mut at = 0;
+    for chunk in bytes.chunks_exact(16) {
+        if chunk.iter().fold(false, |found, &byte| found | must_escape(byte)) {
+            break;
+        }
+        at += 16;
+    }
+    bytes[at..].iter().position(|&byte| must_escape(byte)).map(|offset| at + offset)
 }
 
 #[cold]
@@ -120,24 +136,36 @@ fn push_escape(out: &mut Vec<u8>, byte: u8) {
     out.extend_from_slice(&[b'\\', short]);
 }
 
-/// Part of a string that needs no unescaping, or where its unescaped form lies in a scratch buffer.
+/// Where a string lies: in the source text, if it needs no unescaping, or in a scratch buffer.
+///
+/// One word, because headers have dozens of these and a pair in memory costs a stalled load each: the start in the
+/// lower half, the end in the upper one, whose highest bit tells that the scratch buffer is meant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Piece {
-    /// Range of the source text.
-    Source(usize, usize),
-    /// Range of the scratch buffer.
-    Scratch(usize, usize),
-}
+pub(crate) struct Piece(u64);
+
+const IN_SCRATCH: u64 = 1 << 63;
+const POSITION_MAX: u64 = (1 << 31) - 1;
 
 impl Piece {
+    /// A range of the source text. Texts are far shorter than 2 GiB; what lies beyond reads as empty.
+    #[inline]
+    pub(crate) fn source(start: usize, end: usize) -> Self {
+        Self((start as u64).min(POSITION_MAX) | (end as u64).min(POSITION_MAX) << 32)
+    }
+
+    /// A range of the scratch buffer.
+    #[inline]
+    pub(crate) fn scratch(start: usize, end: usize) -> Self {
+        Self(Self::source(start, end).0 | IN_SCRATCH)
+    }
+
     /// The text, given the source and the scratch buffer the piece was read with.
     #[inline]
     pub(crate) fn resolve<'a>(self, source: &'a str, scratch: &'a str) -> &'a str {
-        match self {
-            Piece::Source(start, end) => source.get(start..end),
-            Piece::Scratch(start, end) => scratch.get(start..end),
-        }
-        .unwrap_or_default()
+        let text = if self.0 & IN_SCRATCH == 0 { source } else { scratch };
+        let (start, end) = (self.0 & POSITION_MAX, self.0 >> 32 & POSITION_MAX);
+        // Positions came from `usize` values, so the casts lose nothing.
+        text.get(start as usize..end as usize).unwrap_or_default()
     }
 }
 
@@ -154,15 +182,24 @@ pub(crate) fn read_string(
     let start = at;
     let mut run = start..next_special(bytes, start, quote)?;
     if bytes[run.end] == quote {
-        return Ok((Piece::Source(start, run.end), run.end + 1));
+        return Ok((Piece::source(start, run.end), run.end + 1));
     }
     let scratch_start = scratch.len();
     loop {
         scratch.push_str(slice(text, run.clone()));
         if bytes[run.end] == quote {
-            return Ok((Piece::Scratch(scratch_start, scratch.len()), run.end + 1));
+            return Ok((Piece::scratch(scratch_start, scratch.len()), run.end + 1));
         }
-        let next = unescape(text, run.end, scratch).map_err(|BadEscape| BadString { at: run.end })?;
+        // By far the most common: the separators of properties.
+        let next = if let Some(b"\\u0001") = bytes.get(run.end..run.end + 6) {
+            scratch.push('\u{1}');
+            run.end + 6
+        } else if let Some(b"\\u0002") = bytes.get(run.end..run.end + 6) {
+            scratch.push('\u{2}');
+            run.end + 6
+        } else {
+            unescape(text, run.end, scratch).map_err(|BadEscape| BadString { at: run.end })?
+        };
         run = next..next_special(bytes, next, quote)?;
     }
 }
@@ -199,10 +236,7 @@ mod tests {
         let mut scratch = String::new();
         let (piece, end) = read_string(text, 0, b'"', &mut scratch)?;
         assert_eq!(text.as_bytes()[end - 1], b'"');
-        Ok(match piece {
-            Piece::Source(start, end) => text[start..end].to_owned(),
-            Piece::Scratch(start, end) => scratch[start..end].to_owned(),
-        })
+        Ok(piece.resolve(text, &scratch).to_owned())
     }
 
     #[test]
