@@ -403,6 +403,40 @@ impl Record<'_> {
     }
 }
 
+/// Bytes of a record in which [`head`] finds all it tells. Every record is longer.
+pub const HEAD_LEN: usize = BORN_HOST_AT + 20 + 8;
+
+/// The parts of a record that have a place of their own, up to the store time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Head {
+    /// Length of the whole record.
+    pub total_size: i32,
+    /// Queue within the topic.
+    pub queue_id: QueueId,
+    /// Place in the queue.
+    pub queue_offset: QueueOffset,
+    /// Place in the log.
+    pub physical: PhysicalOffset,
+    /// Clock of the broker at the append.
+    pub store_timestamp: TimestampMs,
+}
+
+/// Reads the beginning of a record; `None` if it is none.
+#[must_use]
+pub fn head(bytes: &[u8; HEAD_LEN]) -> Option<Head> {
+    let Peek { total_size, .. } = peek(bytes).filter(|peek| peek.is_record())?;
+    let int = |at: usize| bytes[at..].first_chunk().map(|raw| i32::from_be_bytes(*raw));
+    let long = |at: usize| bytes[at..].first_chunk().map(|raw| i64::from_be_bytes(*raw));
+    let born_host_len = host_len(int(SYS_FLAG_AT)?, sys_flag::BORN_HOST_V6);
+    Some(Head {
+        total_size,
+        queue_id: QueueId(int(12)?),
+        queue_offset: QueueOffset(long(QUEUE_OFFSET_AT)?),
+        physical: PhysicalOffset(long(PHYSICAL_AT)?),
+        store_timestamp: TimestampMs(long(BORN_HOST_AT + born_host_len)?),
+    })
+}
+
 /// Decodes the record at the start of `bytes`; what follows it is not looked at. Checks that the parts add up to the
 /// announced length, but no checksum.
 ///
@@ -578,6 +612,21 @@ mod tests {
         assert_eq!(record.body_crc, 907_060_870);
         assert!(record.body_crc_matches());
         assert_eq!(record.property_crc_matches(), None);
+    }
+
+    #[test]
+    fn the_head_says_what_the_whole_record_says() {
+        let v6 = Host { ip: "::1".parse().unwrap(), port: 5000 };
+        for born_host in [v4(7, 5000), v6] {
+            let mut bytes = encoded(&Parts { born_host, ..example() }, PropertyCrc::Off);
+            patch_position(&mut bytes, PhysicalOffset(700), QueueOffset(5), TimestampMs(9_000));
+            let record = decode(&bytes).unwrap();
+            let found = head(bytes.first_chunk().unwrap()).unwrap();
+            assert_eq!(found.total_size, i32::try_from(bytes.len()).unwrap());
+            assert_eq!((found.queue_id, found.queue_offset), (record.queue_id, record.queue_offset));
+            assert_eq!((found.physical, found.store_timestamp), (PhysicalOffset(700), TimestampMs(9_000)));
+        }
+        assert_eq!(head(&[0; HEAD_LEN]), None);
     }
 
     #[test]
