@@ -300,6 +300,10 @@ impl Engine {
     /// Nothing is acknowledged from here on; everything unconfirmed is answered accordingly.
     pub(crate) fn poison(&self, cause: String) {
         self.health.poison(cause);
+        // Whatever the page cache has dropped, the next start shall look for it.
+        if let Err(error) = self.queues.distrust_table() {
+            tracing::warn!(%error, "cannot remove the stamp of the table of queues");
+        }
         self.confirm();
         self.signals.commit.raise();
     }

@@ -84,7 +84,7 @@ impl Tag {
 }
 
 /// Whether a record gets an entry in the queue it names. Prepared and rolled-back ones do not (a half message is stored
-/// as an ordinary one), and those of batch queues have files of their own.
+/// as an ordinary one), and batches within batch queues have files of their own, as all records of such topics.
 #[must_use]
 pub fn has_queue_entry(flags: i32) -> bool {
     sys_flag::has_queue_entry(flags) && flags & sys_flag::INNER_BATCH == 0

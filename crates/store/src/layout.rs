@@ -44,6 +44,12 @@ impl Layout {
         self.root.join("consumequeue")
     }
 
+    /// Queues of topics with `queue.type=BatchCQ`, one directory per topic. Java's alone: we leave them as they are.
+    #[must_use]
+    pub fn batch_queues(&self) -> PathBuf {
+        self.root.join("batchconsumequeue")
+    }
+
     /// The files of one queue, named by [`offset_name`].
     #[must_use]
     pub fn consume_queue(&self, topic: &str, queue: QueueId) -> PathBuf {

@@ -31,6 +31,7 @@ mod running;
 mod signal;
 pub mod state_file;
 mod store;
+mod store_times;
 mod sync;
 mod write_behind;
 

@@ -441,6 +441,25 @@ impl Engine {
         self.counters.skipped_records.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
     }
 
+    /// Appends readable bytes to `out`, all of them or an error; they lie in one segment.
+    pub(crate) fn read_bytes(
+        &self,
+        at: PhysicalOffset,
+        len: usize,
+        wait: Wait,
+        out: &mut Vec<u8>,
+    ) -> Result<(), ReadError> {
+        let from = position(at);
+        if at.0 < 0 || from < self.log.min_position() || from.saturating_add(len as u64) > self.readable_end()
+        {
+            return Err(ReadError::NotFound(at));
+        }
+        if !self.log.ring.read(from, len, out) {
+            self.read_file(from, len, wait, out)?;
+        }
+        Ok(())
+    }
+
     /// Appends bytes of one segment to `out`: all of them or an error.
     fn read_file(
         &self,

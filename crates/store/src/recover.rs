@@ -27,8 +27,9 @@ use crate::log::Mark;
 use crate::log::erase::{erase_behind, first_non_zero};
 use crate::log::scan::{End, Scan, ScanRules, Scanned};
 use crate::log::segment::Segments;
-use crate::queue::{Claim, EntriesError, Entry, Load, QueueError, Queues, Replayed};
+use crate::queue::{Claim, EntriesError, Entry, Load, Loaded, QueueError, Queues, Replayed};
 use crate::running::{Directory, DirectoryError};
+use crate::write_behind::table_stamp;
 
 /// A store that cannot be opened.
 #[derive(Debug, Error)]
@@ -130,6 +131,8 @@ pub struct RecoveryReport {
     pub erased_bytes: u64,
     /// Files behind the end that were removed.
     pub removed_files: usize,
+    /// The queues came from the table of the last run instead of their files.
+    pub queue_table_used: bool,
     /// Findings about queues.
     pub queue_findings: usize,
     /// How long it took.
@@ -208,6 +211,7 @@ fn load_segments(disk: &dyn Disk, layout: &Layout, size: u64) -> Result<Vec<u64>
 
 /// Everything a start works with.
 struct Recovery<'a> {
+    directory: &'a Directory,
     disk: &'a Arc<dyn Disk>,
     layout: &'a Layout,
     config: &'a StoreConfig,
@@ -237,6 +241,7 @@ pub(crate) fn recover(
     let abnormal = directory.abort_found || cut_at.is_some();
 
     let mut recovery = Recovery {
+        directory,
         disk,
         layout,
         config,
@@ -275,19 +280,25 @@ impl Recovery<'_> {
         abnormal: bool,
         cut_at: Option<u64>,
     ) -> Result<Mark, OpenError> {
-        self.queues.load_deletions()?;
+        self.queues.load_exclusions()?;
         let log_start = self.segments.first_base().unwrap_or(0);
         let durable = self.known_durable(checkpoint)?;
         // After a clean stop whose checkpoint says nothing, the queue files themselves are the best witness.
         let trust_queues = durable.is_none() && !abnormal;
         let keep_below =
             if trust_queues { PhysicalOffset(i64::MAX) } else { physical(durable.unwrap_or(log_start)) };
-        let loaded = self.queues.load(&Load {
-            keep_below,
-            claims: &|entry, topic, queue, offset| self.claim(entry, topic, queue, offset),
-            threads: self.config.recovery_threads,
-            progress: &|done, total| tracing::info!(done, total, "loading the queues of topics"),
-        })?;
+        let loaded = if self.take_queue_table(checkpoint, durable, abnormal, cut_at)? {
+            let ends = self.queues.all().into_iter().map(|queue| queue.end_physical());
+            Loaded { end_physical: ends.max().unwrap_or_default(), ..Loaded::default() }
+        } else {
+            self.queues.distrust_table()?;
+            self.queues.load(&Load {
+                keep_below,
+                claims: &|entry, topic, queue, offset| self.claim(entry, topic, queue, offset),
+                threads: self.config.recovery_threads,
+                progress: &|done, total| tracing::info!(done, total, "loading the queues of topics"),
+            })?
+        };
         if self.segments.first_base().is_none()
             && self.queues.all().iter().any(|queue| queue.max_offset().0 > 0)
         {
@@ -327,6 +338,26 @@ impl Recovery<'_> {
         // Store times go on from the last one, also when no record had to be read.
         let fields = checkpoint.current();
         Ok(Mark { store_time: end.store_time.max(fields.log_time).max(fields.queue_time), ..end })
+    }
+
+    /// Takes the queues from the table of the last run, if nothing has happened to them that it does not know.
+    fn take_queue_table(
+        &mut self,
+        checkpoint: &CheckpointFile,
+        durable: Option<u64>,
+        abnormal: bool,
+        cut_at: Option<u64>,
+    ) -> Result<bool, OpenError> {
+        let fields = checkpoint.current();
+        let known = durable == Some(position(fields.queue_position)) && self.directory.last_run.is_some();
+        if !known || cut_at.is_some() {
+            return Ok(false);
+        }
+        let stamp = table_stamp(&fields, self.directory.lock_modified()?);
+        let log_start = physical(self.segments.first_base().unwrap_or(0));
+        let believed = self.queues.load_table(&stamp, !abnormal, log_start)?;
+        self.report.queue_table_used = believed;
+        Ok(believed)
     }
 
     /// Up to where the checkpoint knows the log and its queues to be durable; `None` if it does not say.
@@ -370,15 +401,23 @@ impl Recovery<'_> {
         if at < self.segments.first_base().unwrap_or(0) {
             return Claim::Removed;
         }
-        let mut scan = self.scan_from(at);
-        match scan.next_item() {
-            Ok(Scanned::Record(record))
-                if record.topic == topic && record.queue_id == queue && record.queue_offset == offset =>
-            {
-                Claim::Confirmed
-            }
-            _ => Claim::Denied,
-        }
+        // One record of many queues: nothing around it is read, and nothing of a size that only the entry claims.
+        let confirmed = || {
+            let segment = self.segments.find(at)?;
+            let file = segment.file(&**self.disk).ok()?;
+            let mut start = [0; record::HEAD_LEN];
+            file.read_at(&mut start, at - segment.base).ok()?;
+            let head = record::head(&start).filter(|head| {
+                head.total_size == entry.size
+                    && head.physical == entry.physical
+                    && head.queue_id == queue
+                    && head.queue_offset == offset
+            })?;
+            let mut bytes = vec![0; usize::try_from(head.total_size).ok()?];
+            file.read_at(&mut bytes, at - segment.base).ok()?;
+            record::decode(&bytes).ok().filter(|record| record.topic == topic).map(|_| ())
+        };
+        if confirmed().is_some() { Claim::Confirmed } else { Claim::Denied }
     }
 
     /// Reads the log from `from` to its end and gives every record to its queue.

@@ -157,7 +157,8 @@ impl Directory {
         self.layout.ours().join("running")
     }
 
-    fn lock_modified(&self) -> Result<TimestampMs, DirectoryError> {
+    /// When a broker last started on this store.
+    pub(crate) fn lock_modified(&self) -> Result<TimestampMs, DirectoryError> {
         let path = self.layout.lock();
         let entry = self.disk.metadata(&path).map_err(io_error("look at", &path))?;
         Ok(entry.map_or(TimestampMs(0), |entry| entry.modified))

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use ferromq_protocol::record::PropertyCrc;
-use ferromq_protocol::types::{PhysicalOffset, QueueId, TimestampMs};
+use ferromq_protocol::types::{PhysicalOffset, QueueId, QueueOffset, TimestampMs};
 use parking_lot::Mutex;
 use thiserror::Error;
 
@@ -28,7 +28,7 @@ use crate::log::Log;
 use crate::log::ring::Ring;
 use crate::log::tail::Tail;
 use crate::query::{KeyHits, KeyQuery, QueryError};
-use crate::queue::{ENTRY_SIZE, Queue, QueueConfig, QueueError, Queues, Wait};
+use crate::queue::{Boundary, ENTRY_SIZE, EntriesError, Queue, QueueConfig, QueueError, Queues, Wait};
 use crate::read::{Plan, ReadError, ReadRequest};
 use crate::recover::{OpenError, RecoveryReport, recover};
 use crate::replication::{LogListener, Pin, Replication};
@@ -149,6 +149,7 @@ impl Store {
         let queues = Queues::new(
             &QueueConfig {
                 dir: layout.consume_queues(),
+                batch_dir: layout.batch_queues(),
                 side_dir: layout.ours(),
                 file_size: config.queue_file_size,
                 open_files_max: config.open_queue_files_max,
@@ -219,7 +220,11 @@ impl Store {
     /// # Errors
     /// The marks cannot be written.
     pub fn follow(&self) -> Result<(), StartError> {
-        Ok(self.core.directory.mark_running(self.core.log.written().position)?)
+        self.core.directory.mark_running(self.core.log.written().position)?;
+        if let Err(error) = self.core.queues.keep_table(self.core.directory.lock_modified()?) {
+            tracing::warn!(%error, "cannot keep the table of queues");
+        }
+        Ok(())
     }
 
     /// Takes records from here on. The store must have been marked as running.
@@ -317,6 +322,38 @@ impl Store {
     #[must_use]
     pub fn queues(&self) -> &Queues {
         &self.core.queues
+    }
+
+    /// The offset that belongs to a time, within the bounds of the queue. Waits for the disk.
+    ///
+    /// # Errors
+    /// Queue entries cannot be read.
+    pub fn offset_by_time(
+        &self,
+        queue: &Queue,
+        time: TimestampMs,
+        boundary: Boundary,
+    ) -> Result<QueueOffset, EntriesError> {
+        self.core.offset_by_time(queue, time, boundary)
+    }
+
+    /// When the message at an offset was stored; `None` if there is none or its record cannot be read. Waits for the
+    /// disk.
+    ///
+    /// # Errors
+    /// Queue entries cannot be read.
+    pub fn store_time(
+        &self,
+        queue: &Queue,
+        offset: QueueOffset,
+    ) -> Result<Option<TimestampMs>, EntriesError> {
+        self.core.store_time(queue, offset)
+    }
+
+    /// When the first message of the log was stored, of whatever topic.
+    #[must_use]
+    pub fn earliest_store_time(&self) -> Option<TimestampMs> {
+        self.core.earliest_store_time()
     }
 
     /// Where everything lies.

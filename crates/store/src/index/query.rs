@@ -42,7 +42,7 @@ impl Index {
     /// # Errors
     /// A file cannot be read.
     pub fn query(&self, query: &IndexQuery) -> Result<IndexHits, IndexError> {
-        let mut hits = self.walk(query)?;
+        let mut hits = self.query_newest_first(query)?;
         hits.offsets.sort_unstable();
         hits.offsets.dedup();
         Ok(hits)
@@ -50,7 +50,10 @@ impl Index {
 
     /// [`Index::query`] with the positions as Java's index returns them: newest first, repeated where it has a message
     /// twice.
-    pub(crate) fn walk(&self, query: &IndexQuery) -> Result<IndexHits, IndexError> {
+    ///
+    /// # Errors
+    /// A file cannot be read.
+    pub fn query_newest_first(&self, query: &IndexQuery) -> Result<IndexHits, IndexError> {
         let files = self.files.read().clone();
         let mut hits = IndexHits::default();
         for (age, file) in files.iter().rev().enumerate() {

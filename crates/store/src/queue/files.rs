@@ -25,6 +25,8 @@ use crate::layout::{offset_name, parse_offset_name};
 pub struct QueueConfig {
     /// `<root>/consumequeue`.
     pub dir: PathBuf,
+    /// `<root>/batchconsumequeue`: topics in there have no queues of ours.
+    pub batch_dir: PathBuf,
     /// Our own directory on the same file system, `<root>/ferromq`: side file, deletions, staging.
     pub side_dir: PathBuf,
     /// Bytes of a queue file; rounded up to whole entries.

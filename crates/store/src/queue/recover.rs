@@ -287,7 +287,7 @@ impl Queues {
         entry: Entry,
         replayed: &mut Replayed,
     ) -> Result<(), QueueError> {
-        if self.deletions.covers(topic, entry.physical) {
+        if self.deletions.covers(topic, entry.physical) || self.is_batch_topic(topic) {
             return Ok(());
         }
         let queue = self.get(topic, id);

@@ -141,6 +141,16 @@ impl Stamping {
         }
     }
 
+    /// This process has the store now: what it believed, or wrote, goes with the new time of `lock` and this session.
+    fn take_over(&self, lock_modified: TimestampMs) -> Result<(), QueueError> {
+        let sealed = match &*self.current.lock() {
+            Some((sealed, _)) => *sealed,
+            None => return Ok(()),
+        };
+        let stamp = TableStamp { lock_modified, ..sealed.stamp };
+        self.write(Sealed { stamp, session: self.session(), ..sealed })
+    }
+
     fn write(&self, sealed: Sealed) -> Result<(), QueueError> {
         let mut current = self.current.lock();
         let file = match current.take() {
@@ -205,6 +215,14 @@ impl Queues {
             topics_modified: stamping.topics_modified(),
         })?;
         stamping.sync()
+    }
+
+    /// Keeps a table that was believed at the start, now that this process has changed the modification time of `lock`.
+    ///
+    /// # Errors
+    /// The stamp could not be written; the next start reads the queue files.
+    pub fn keep_table(&self, lock_modified: TimestampMs) -> Result<(), QueueError> {
+        self.files.stamping.take_over(lock_modified)
     }
 
     /// Makes the next start read the queue files. To be called before anything happens to the queues that neither the

@@ -1,8 +1,9 @@
 //! All queues of a store by topic.
 
 use std::borrow::Borrow;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasherDefault, DefaultHasher, Hash, Hasher};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -22,6 +23,8 @@ use crate::dispatch::TopicHash;
 pub struct Queues {
     pub(super) files: Arc<Files>,
     pub(super) deletions: Deletions,
+    batch_dir: PathBuf,
+    batch_topics: RwLock<HashSet<String>>,
     topics: RwLock<Topics>,
     /// Queues with something behind their end, until recovery erases it.
     pub(super) leftovers: Mutex<Vec<Arc<Queue>>>,
@@ -63,18 +66,32 @@ impl Queues {
         Self {
             deletions: Deletions::new(&files),
             files,
+            batch_dir: config.batch_dir.clone(),
+            batch_topics: RwLock::default(),
             topics: RwLock::default(),
             leftovers: Mutex::default(),
             turn: Mutex::default(),
         }
     }
 
-    /// Reads which topics were deleted while records of theirs are still in the log. To be called before replaying.
+    /// Reads which topics a replay must pass over: those that were deleted while records of theirs are still in the
+    /// log, and those whose queues are of Java's batch kind (if there were ordinary queues of them too, Java would not
+    /// start). To be called before loading.
     ///
     /// # Errors
-    /// The list cannot be read.
-    pub fn load_deletions(&self) -> Result<(), QueueError> {
+    /// The list or the directory cannot be read.
+    pub fn load_exclusions(&self) -> Result<(), QueueError> {
+        let dir = &self.batch_dir;
+        let topics = self.files.disk.list(dir).map_err(QueueError::io("list", dir))?;
+        *self.batch_topics.write() =
+            topics.into_iter().filter(|entry| entry.is_dir).map(|entry| entry.name).collect();
         self.deletions.load()
+    }
+
+    /// Whether the queues of a topic are of Java's batch kind, which are not for us to write or to read.
+    #[must_use]
+    pub fn is_batch_topic(&self, topic: &str) -> bool {
+        self.batch_topics.read().contains(topic)
     }
 
     /// Whether the record of this topic at this position belongs to a deleted topic: it must not be dispatched again.

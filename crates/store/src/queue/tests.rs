@@ -21,6 +21,7 @@ pub(super) struct Fixture {
 pub(super) fn config(root: &Path) -> QueueConfig {
     QueueConfig {
         dir: root.join("consumequeue"),
+        batch_dir: root.join("batchconsumequeue"),
         side_dir: root.join("ferromq"),
         file_size: FILE_SIZE,
         open_files_max: 4,
@@ -396,7 +397,7 @@ fn deletions_survive_a_crash_and_are_forgotten_with_their_records() {
     let fixture = Fixture::new();
     let again = || {
         let queues = Queues::new(&config(fixture.root.path()), Arc::new(RealDisk::default()));
-        queues.load_deletions().unwrap();
+        queues.load_exclusions().unwrap();
         queues
     };
     for (topic, position) in [("a", 100), ("b", 200), ("a", 300)] {

@@ -41,7 +41,7 @@ impl Restart {
 
     fn load(&self) -> Result<(Queues, Loaded), EntriesError> {
         let queues = Queues::new(&config(self.fixture.root.path()), Arc::new(RealDisk::default()));
-        queues.load_deletions()?;
+        queues.load_exclusions()?;
         let load = Load {
             keep_below: PhysicalOffset(self.keep_below),
             claims: &orders,
@@ -360,6 +360,17 @@ fn queues_that_list_messages_of_other_topics_stay_as_they_are() {
     assert_eq!(bounds(&queues).1, 2);
     assert_eq!(queues.get("%LMQ%home", QueueId(0)).max_offset(), QueueOffset(4));
     assert!(loaded.findings.is_empty());
+}
+
+#[test]
+fn topics_with_batch_queues_are_passed_over() {
+    let restart = Restart::after(0);
+    std::fs::create_dir_all(restart.fixture.root.path().join("batchconsumequeue/orders/3")).unwrap();
+    let (queues, _) = restart.load().unwrap();
+    let mut replayed = Replayed::default();
+    replay(&queues, 0, entry(0), &mut replayed);
+    assert!(replayed.entries == 0 && queues.find("orders", QueueId(3)).is_none());
+    assert!(queues.is_batch_topic("orders") && !queues.is_batch_topic("other"));
 }
 
 #[test]

@@ -12,7 +12,7 @@ const NOW: TableStamp =
 
 fn again(root: &Path) -> Queues {
     let queues = Queues::new(&config(root), Arc::new(RealDisk::default()));
-    queues.load_deletions().unwrap();
+    queues.load_exclusions().unwrap();
     queues
 }
 
@@ -151,6 +151,17 @@ fn after_a_crash_of_the_machine_it_is_not_believed() {
     }
     std::fs::write(&stamp, &sealed.encode()[..40]).unwrap();
     assert!(!load(root, &NOW, true).1, "torn");
+}
+
+#[test]
+fn who_believed_it_keeps_it_for_the_next_start() {
+    let fixture = saved();
+    let root = fixture.root.path();
+    let (queues, _) = load(root, &NOW, true);
+    let ours = TimestampMs(99);
+    queues.keep_table(ours).unwrap();
+    assert!(!load(root, &NOW, true).1);
+    assert!(load(root, &TableStamp { lock_modified: ours, ..NOW }, false).1);
 }
 
 #[test]
