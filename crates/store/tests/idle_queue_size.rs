@@ -44,6 +44,7 @@ fn bytes_per_queue(queues_per_topic: i32) -> u64 {
     let root = tempfile::tempdir().unwrap();
     let config = QueueConfig {
         dir: root.path().join("consumequeue"),
+        batch_dir: root.path().join("batchconsumequeue"),
         side_dir: root.path().join("ferromq"),
         file_size: 6_000_000,
         open_files_max: 64,
@@ -77,6 +78,7 @@ fn a_queue_that_was_busy_becomes_idle_again() {
     std::fs::create_dir_all(root.path().join("ferromq/tmp")).unwrap();
     let config = QueueConfig {
         dir: root.path().join("consumequeue"),
+        batch_dir: root.path().join("batchconsumequeue"),
         side_dir: root.path().join("ferromq"),
         file_size: 6_000_000,
         open_files_max: 1,
