@@ -490,7 +490,8 @@ impl Settings {
     }
 }
 
-fn write_keeping_backup(path: &Path, text: &[u8]) -> std::io::Result<()> {
+/// Writes `text` to `path` in one step; what was there becomes `<path>.bak`. Returns when all of it is on disk.
+pub fn write_keeping_backup(path: &Path, text: &[u8]) -> std::io::Result<()> {
     use std::io::Write as _;
 
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
