@@ -108,12 +108,12 @@ impl<'a> Scan<'a> {
     #[inline]
     fn name(&mut self, scratch: &mut String) -> Option<Piece> {
         // Sends have one-letter names.
-        if let Some(&[letter, b'"', b':', b'"']) = self.bytes.get(self.at..)?.first_chunk::<4>() {
-            if letter.is_ascii_alphanumeric() {
-                let name = Piece::source(self.at, self.at + 1);
-                self.at += 4;
-                return Some(name);
-            }
+        if let Some(&[letter, b'"', b':', b'"']) = self.bytes.get(self.at..)?.first_chunk::<4>()
+            && letter.is_ascii_alphanumeric()
+        {
+            let name = Piece::source(self.at, self.at + 1);
+            self.at += 4;
+            return Some(name);
         }
         let name = self.string(scratch)?;
         self.expect(*b":\"")?;

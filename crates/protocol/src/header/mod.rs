@@ -220,6 +220,22 @@ impl HeaderDecoder {
     }
 }
 
+/// For the fuzz target: false if the scan reads this JSON header and the parser reads something else.
+#[doc(hidden)]
+#[must_use]
+pub fn scan_agrees_with_parser(text: &str) -> bool {
+    type Codec = fn(&str, &mut String, &mut Vec<(Piece, Piece)>) -> Option<Decoded>;
+    let read = |codec: Codec| {
+        let (mut scratch, mut fields) = (String::new(), Vec::new());
+        let decoded = codec(text, &mut scratch, &mut fields)?;
+        let resolve = |piece: Piece| piece.resolve(text, &scratch).to_owned();
+        let fields: Vec<_> = fields.iter().map(|&(name, value)| (resolve(name), resolve(value))).collect();
+        Some((decoded.head, decoded.remark.map(resolve), fields))
+    };
+    let scanned = read(json::scan);
+    scanned.is_none() || scanned == read(|text, scratch, fields| json::parse(text, scratch, fields).ok())
+}
+
 /// What either codec found; strings are pieces of the header text or of the scratch buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Decoded {

@@ -158,6 +158,7 @@ fn what_java_tolerates_is_read() {
         let fields: Vec<_> =
             fields.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         assert_eq!(header.fields, fields, "{text}");
+        assert!(scanned(text).is_none_or(|scanned| scanned == header), "{text}");
     }
 }
 
