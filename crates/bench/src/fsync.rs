@@ -3,7 +3,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Instant;
 
 use anyhow::{Context, bail};
@@ -17,10 +17,9 @@ use crate::send;
 const TMPFS_MAGIC: u64 = 0x0102_1994;
 const CHUNK: usize = 1 << 20;
 
-/// A file for appends that are synced one by one; it is removed with the value.
+/// A file for appends that are synced one by one. It has no name, so it is gone with the process.
 pub(crate) struct SyncFile {
     file: File,
-    path: PathBuf,
     position: u64,
     len: u64,
     prepare: Prepare,
@@ -35,7 +34,9 @@ impl SyncFile {
             .create_new(true)
             .open(&path)
             .with_context(|| format!("{} cannot be created", path.display()))?;
-        let mut sync_file = SyncFile { file, path, position: 0, len, prepare };
+        // Without a name it leaves nothing behind, however the process ends.
+        std::fs::remove_file(&path)?;
+        let mut sync_file = SyncFile { file, position: 0, len, prepare };
         let kind = fstatfs(&sync_file.file)?.f_type;
         if u64::try_from(kind) == Ok(TMPFS_MAGIC) {
             bail!("{} is on tmpfs: syncing costs nothing there and says nothing about a disk", dir.display());
@@ -78,12 +79,6 @@ impl SyncFile {
         self.position += bytes.len() as u64;
         self.file.sync_data()?;
         Ok(())
-    }
-}
-
-impl Drop for SyncFile {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.path);
     }
 }
 

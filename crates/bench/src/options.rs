@@ -146,7 +146,7 @@ pub struct EndToEnd {
 /// Appends to a file and calls fdatasync after each: what the disk allows a broker with SYNC_FLUSH.
 #[derive(Debug, Clone, Args)]
 pub struct Fsync {
-    /// Directory on the disk to measure; the file in it is removed at the end.
+    /// Directory on the disk to measure; the file in it has no name and leaves nothing behind.
     #[arg(long, default_value = ".")]
     pub dir: PathBuf,
     /// Bytes of one append (a stored message of 1 KB takes about 1.1 KB).
