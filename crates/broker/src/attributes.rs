@@ -113,10 +113,8 @@ pub const QUEUE_TYPE: &str = "queue.type";
 pub const CLEANUP_POLICY: &str = "cleanup.policy";
 /// Key that names the kind of messages a topic takes.
 pub const MESSAGE_TYPE: &str = "message.type";
-/// Key of the retention time, which only tiered storage honours.
-pub const RESERVE_TIME: &str = "reserve.time";
 
-/// Attributes of topics (`TopicAttributes`).
+/// Attributes of topics (`TopicAttributes`). Words stand in the order in which Java's remarks list them.
 pub const OF_TOPICS: &[Definition] = &[
     row(QUEUE_TYPE, Values::OneOf(&["BatchCQ", "SimpleCQ"]), false),
     row(CLEANUP_POLICY, Values::OneOf(&["DELETE", "COMPACTION"]), false),
@@ -124,17 +122,17 @@ pub const OF_TOPICS: &[Definition] = &[
         MESSAGE_TYPE,
         Values::OneOf(&[
             "UNSPECIFIED",
-            "NORMAL",
-            "FIFO",
-            "DELAY",
+            "MIXED",
             "TRANSACTION",
             "PRIORITY",
+            "FIFO",
+            "DELAY",
             "LITE",
-            "MIXED",
+            "NORMAL",
         ]),
         true,
     ),
-    row(RESERVE_TIME, Values::Within(-1, i64::MAX), true),
+    row("reserve.time", Values::Within(-1, i64::MAX), true),
     row("lite.topic.expiration", Values::Within(-1, 43_200), true),
 ];
 

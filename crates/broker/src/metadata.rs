@@ -356,3 +356,6 @@ impl Edit<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -156,7 +156,7 @@ impl Session {
     ) {
         let taken = self.sends.request(&self.broker, envelope, header, owned.is_some(), out);
         if let (Taken::Wait(missing), Some(owned)) = (taken, owned) {
-            self.create(vec![missing], owned(), envelope.received);
+            self.create(missing, owned(), envelope.received);
         }
     }
 
@@ -267,14 +267,15 @@ impl Session {
             code::GET_MIN_OFFSET => at.once(&frame, offsets::min),
             code::SEARCH_OFFSET_BY_TIMESTAMP => at.slowly(frame, offsets::search),
             code::GET_EARLIEST_MSG_STORETIME => at.slowly(frame, offsets::earliest_store_time),
-            code::UNREGISTER_CLIENT => at.once(&frame, heartbeat::unregister),
-            code::CHECK_CLIENT_CONFIG => at.once_with_body(&frame, heartbeat::check_client_config),
+            code::UNREGISTER_CLIENT => at.once_whole(&frame, heartbeat::unregister),
+            code::CHECK_CLIENT_CONFIG => at.once_whole(&frame, heartbeat::check_client_config),
             code::GET_CONSUMER_LIST_BY_GROUP => at.once(&frame, heartbeat::consumer_ids),
-            code::LOCK_BATCH_MQ => at.once_with_body(&frame, locks::lock),
-            code::UNLOCK_BATCH_MQ => at.once_with_body(&frame, locks::unlock),
+            code::LOCK_BATCH_MQ => at.once_whole(&frame, locks::lock),
+            code::UNLOCK_BATCH_MQ => at.once_whole(&frame, locks::unlock),
             // Looking messages up.
             code::QUERY_MESSAGE => at.slowly(frame, query::by_key),
             code::VIEW_MESSAGE_BY_ID => at.slowly(frame, query::by_offset),
+            code::QUERY_CONSUME_QUEUE => at.slowly(frame, query::queue_entries),
             // Topics.
             code::UPDATE_AND_CREATE_TOPIC => at.later(frame, admin::topics::update),
             code::UPDATE_AND_CREATE_TOPIC_LIST => at.later(frame, admin::topics::update_list),
@@ -282,7 +283,7 @@ impl Session {
             code::GET_ALL_TOPIC_CONFIG => at.slowly(frame, admin::topics::get_all),
             code::GET_TOPIC_CONFIG => at.once(&frame, admin::topics::get),
             code::GET_TOPIC_STATS_INFO => at.slowly(frame, admin::topics::stats),
-            code::GET_SYSTEM_TOPIC_LIST_FROM_BROKER => at.once_with_body(&frame, admin::topics::system),
+            code::GET_SYSTEM_TOPIC_LIST_FROM_BROKER => at.once_whole(&frame, admin::topics::system),
             // Groups.
             code::UPDATE_AND_CREATE_SUBSCRIPTIONGROUP => at.later(frame, admin::groups::update),
             code::DELETE_SUBSCRIPTIONGROUP => at.later(frame, admin::groups::delete),
@@ -296,11 +297,11 @@ impl Session {
             // Connections.
             code::GET_CONSUMER_CONNECTION_LIST => at.once(&frame, admin::connections::consumers),
             code::GET_PRODUCER_CONNECTION_LIST => at.once(&frame, admin::connections::producers),
-            code::GET_ALL_PRODUCER_INFO => at.once_with_body(&frame, admin::connections::all_producers),
+            code::GET_ALL_PRODUCER_INFO => at.once_whole(&frame, admin::connections::all_producers),
             code::GET_CONSUMER_RUNNING_INFO => at.later(frame, relay::running_info),
             // The broker.
             code::UPDATE_BROKER_CONFIG => at.later(frame, admin::config::update),
-            code::GET_BROKER_CONFIG => at.once_with_body(&frame, admin::config::get),
+            code::GET_BROKER_CONFIG => at.once_whole(&frame, admin::config::get),
             code::GET_BROKER_RUNTIME_INFO => at.slowly(frame, admin::runtime::info),
             code::VIEW_BROKER_STATS_DATA => at.once(&frame, admin::runtime::view_stats),
             other => {
@@ -350,13 +351,13 @@ impl At<'_, '_, '_> {
         write(self.out, self.envelope, &handled.unwrap_or_else(Answer::from));
     }
 
-    /// Answered now, from memory; what is asked is in the body, or nothing is.
-    fn once_with_body(
+    /// Answered now, from memory; what is asked is not in a header, or in one that may be incomplete.
+    fn once_whole(
         self,
         frame: &OwnedFrame,
-        handle: fn(&Broker, &OwnedFrame) -> Result<Answer, RequestError>,
+        handle: fn(&Broker, &Peer, &OwnedFrame) -> Result<Answer, RequestError>,
     ) {
-        let handled = handle(&self.session.broker, frame);
+        let handled = handle(&self.session.broker, &self.session.peer, frame);
         write(self.out, self.envelope, &handled.unwrap_or_else(Answer::from));
     }
 

@@ -46,6 +46,12 @@ impl Answer {
         Self::default()
     }
 
+    /// Success with the remark that Java's answer begins with and that some of its handlers forget to clear.
+    #[must_use]
+    pub fn success_with_forgotten_remark() -> Self {
+        Self { remark: Some(Cow::Borrowed("not set any response code")), ..Self::default() }
+    }
+
     /// Success with a body.
     #[must_use]
     pub fn with_body(body: Vec<u8>) -> Self {
@@ -216,6 +222,9 @@ pub enum SendError {
     /// A batch may not be sent to a retry topic.
     #[error("batch request does not support retry group {0}")]
     BatchToRetryTopic(String),
+    /// There is no body.
+    #[error("the message has no body")]
+    NoBody,
     /// Too long or malformed.
     #[error("{}", illegal(*max_message_size, detail.as_deref()))]
     Illegal {
@@ -286,11 +295,18 @@ impl SendError {
         Self::Illegal { max_message_size, detail }
     }
 
+    /// Whether Java fails here with an exception, whose answer lacks the fields that others have.
+    #[must_use]
+    pub fn is_exception(&self) -> bool {
+        matches!(self, Self::Header(_) | Self::NoBody)
+    }
+
     /// The code clients decide by: the Java producer tries another broker on 1, 2, 14, 16 and 17 only.
     #[must_use]
     pub fn code(&self) -> i32 {
         match self {
             Self::Header(_)
+            | Self::NoBody
             | Self::TooEarly(_)
             | Self::Persist(_)
             | Self::NoWriteQueue(_)
@@ -477,9 +493,6 @@ pub enum RequestError {
     /// `topicFilterType` is neither of the two words.
     #[error("topicFilterType = [{0}] value invalid")]
     FilterType(String),
-    /// Retention by topic needs tiered storage.
-    #[error("Update topic reserveTime not supported")]
-    ReserveTime,
     /// A number is out of range.
     #[error("{name} = [{value}] is out of range, allowing 0 to {max}")]
     OutOfRange {
@@ -550,7 +563,6 @@ impl RequestError {
             Self::Header(_)
             | Self::Body(_)
             | Self::FilterType(_)
-            | Self::ReserveTime
             | Self::Attribute(_)
             | Self::UnsupportedTopic(_)
             | Self::Persist(_)

@@ -9,7 +9,7 @@ use ferromq_protocol::body::{
 };
 use ferromq_protocol::header::OwnedFrame;
 use ferromq_protocol::json;
-use ferromq_protocol::request::{GetConsumerListByGroup, UnregisterClient};
+use ferromq_protocol::request::GetConsumerListByGroup;
 
 use crate::broker::Broker;
 use crate::clients::{Client, ConsumerHeartbeat, Subscription};
@@ -107,16 +107,12 @@ impl From<SubscriptionData> for Subscription {
     }
 }
 
-/// UNREGISTER_CLIENT (35).
-pub(crate) fn unregister(
-    broker: &Broker,
-    peer: &Peer,
-    asked: &UnregisterClient<'_>,
-) -> Result<Answer, RequestError> {
-    if let Some(group) = asked.producer_group {
+/// UNREGISTER_CLIENT (35). The connection says who leaves; the client id is not looked at.
+pub(crate) fn unregister(broker: &Broker, peer: &Peer, frame: &OwnedFrame) -> Result<Answer, RequestError> {
+    if let Some(group) = frame.field("producerGroup") {
         broker.clients.unregister_producer(peer.id(), group);
     }
-    if let Some(group) = asked.consumer_group {
+    if let Some(group) = frame.field("consumerGroup") {
         let settings = broker.metadata.groups.find(group);
         let notify = settings.is_none_or(|group| group.notify_consumer_ids_changed_enable);
         if let Some(changed) = broker.clients.unregister_consumer(peer.id(), group, notify) {
@@ -127,7 +123,11 @@ pub(crate) fn unregister(
 }
 
 /// CHECK_CLIENT_CONFIG (46): whether this broker understands the client's filter.
-pub(crate) fn check_client_config(_broker: &Broker, frame: &OwnedFrame) -> Result<Answer, RequestError> {
+pub(crate) fn check_client_config(
+    _broker: &Broker,
+    _peer: &Peer,
+    frame: &OwnedFrame,
+) -> Result<Answer, RequestError> {
     let asked: CheckClientRequest =
         json::from_slice(&frame.body).map_err(|error| RequestError::Body(error.to_string()))?;
     match ExpressionType::of(asked.subscription_data.expression_type.as_deref()) {

@@ -1,5 +1,6 @@
 //! Locks of orderly consumers: codes 41 and 42.
 
+use ferromq_net::peer::Peer;
 use ferromq_protocol::body::{LockBatchAnswer, LockBatchRequest};
 use ferromq_protocol::header::OwnedFrame;
 use ferromq_protocol::json;
@@ -8,7 +9,7 @@ use crate::broker::Broker;
 use crate::response::{Answer, RequestError};
 
 /// LOCK_BATCH_MQ (41): always success, with the queues that the client now holds.
-pub(crate) fn lock(broker: &Broker, frame: &OwnedFrame) -> Result<Answer, RequestError> {
+pub(crate) fn lock(broker: &Broker, _peer: &Peer, frame: &OwnedFrame) -> Result<Answer, RequestError> {
     let asked = read(frame)?;
     let lock_ok_mq_set = broker.queue_locks.lock().lock(
         &asked.consumer_group,
@@ -20,7 +21,7 @@ pub(crate) fn lock(broker: &Broker, frame: &OwnedFrame) -> Result<Answer, Reques
 }
 
 /// UNLOCK_BATCH_MQ (42).
-pub(crate) fn unlock(broker: &Broker, frame: &OwnedFrame) -> Result<Answer, RequestError> {
+pub(crate) fn unlock(broker: &Broker, _peer: &Peer, frame: &OwnedFrame) -> Result<Answer, RequestError> {
     let asked = read(frame)?;
     broker.queue_locks.lock().unlock(&asked.consumer_group, &asked.client_id, &asked.mq_set);
     Ok(Answer::success())

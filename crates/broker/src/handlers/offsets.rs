@@ -80,7 +80,8 @@ pub(crate) fn max(broker: &Broker, _peer: &Peer, asked: &GetMaxOffset<'_>) -> Re
 /// GET_MIN_OFFSET (31): the first message that was not removed yet; 0 for a queue that does not exist.
 pub(crate) fn min(broker: &Broker, _peer: &Peer, asked: &GetMinOffset<'_>) -> Result<Answer, RequestError> {
     let queue = broker.store.find_queue(asked.topic, asked.queue_id);
-    Ok(Answer::with_field("offset", queue.map_or(0, |queue| queue.min_offset().0)))
+    let answer = Answer::with_field("offset", queue.map_or(0, |queue| queue.min_offset().0));
+    Ok(Answer { remark: Some("".into()), ..answer })
 }
 
 /// SEARCH_OFFSET_BY_TIMESTAMP (29).

@@ -114,12 +114,12 @@ pub(crate) enum Taken {
     /// It is answered, or will be.
     Done,
     /// It has to wait for this.
-    Wait(Missing),
+    Wait(Vec<Missing>),
 }
 
 enum Refusal {
     Error(SendError),
-    Missing(Missing),
+    Missing(Vec<Missing>),
 }
 
 impl<E: Into<SendError>> From<E> for Refusal {
@@ -187,6 +187,9 @@ impl Sends {
     ) -> Result<(), Refusal> {
         let config = broker.config();
         let max_message_size = config.store.max_body_bytes;
+        if frame.body.is_empty() {
+            return Err(SendError::NoBody.into());
+        }
         broker.check_send_gates(&config, frame.received)?;
 
         let generation = broker.metadata.topics.generation();
@@ -203,23 +206,28 @@ impl Sends {
             return Err(SendError::NoTopic(header.topic.into()).into());
         };
 
+        let is_batch = header.batch == Some(true);
         let asked_queue = choose_queue(&target.topic, header.queue_id.0, random, frame.client)?;
         if let Some(group) = &target.retry_group {
             check_retry(broker, &config, group, frame.head.version, header, may_create)?;
         }
-        let flags = check_sys_flag(header.sys_flag, max_message_size)? | target.sys_flag;
-        if frame.body.is_empty() {
-            let detail = Some("The body is empty.".into());
-            return Err(SendError::Illegal { max_message_size, detail }.into());
-        }
-        let is_batch = header.batch == Some(true);
+        // What Java refuses itself gets its text; what it would store in its way gets one that names the feature.
+        let refusal = |feature| match feature {
+            Feature::InnerBatch => SendError::Illegal { max_message_size, detail: None },
+            _ if is_batch => SendError::Illegal { max_message_size, detail: None },
+            feature => SendError::Unsupported(feature),
+        };
+        let flags = check_sys_flag(header.sys_flag).map_err(refusal)? | target.sys_flag;
         if is_batch && target.retry_group.is_some() {
             return Err(SendError::BatchToRetryTopic(header.topic.into()).into());
+        }
+        if is_batch && frame.body.len() > max_message_size {
+            return Err(SendError::Illegal { max_message_size, detail: None }.into());
         }
 
         self.properties.clear();
         let text = header.properties.unwrap_or_default().as_bytes();
-        let said = copy_properties(text, &mut self.properties)?;
+        let said = copy_properties(text, &mut self.properties).map_err(refusal)?;
         let mut unique_key = SmallVec::new();
         if let Some(key) = said.unique_key {
             unique_key.extend_from_slice(key);
@@ -393,12 +401,15 @@ fn find_target(
     }
     let Some(topic) = table.find(name) else {
         if may_create {
-            return Err(Refusal::Missing(Missing::TopicOfSend {
+            let mut missing = vec![Missing::TopicOfSend {
                 topic: name.into(),
                 template: header.default_topic.into(),
                 queues: header.default_topic_queue_nums,
                 unit_mode: header.unit_mode == Some(true),
-            }));
+            }];
+            let group = name.strip_prefix(names::RETRY_PREFIX);
+            missing.extend(group.and_then(|group| missing_group(broker, config, group)));
+            return Err(Refusal::Missing(missing));
         }
         return Err(SendError::NoTopic(name.into()).into());
     };
@@ -433,6 +444,12 @@ fn choose_queue(
     Ok(i32::try_from(chosen).unwrap_or(0))
 }
 
+/// The group of a retry topic, if it is missing and comes into being by being used.
+fn missing_group(broker: &Broker, config: &BrokerConfig, group: &str) -> Option<Missing> {
+    let is_missing = broker.metadata.groups.find(group).is_none();
+    (is_missing && broker.creates_group(config, group)).then(|| Missing::Group(group.into()))
+}
+
 /// A send to a retry topic is an ordinary send unless it asks for what retry topics do beyond that: one that Java
 /// would move to the dead letter topic is refused, since storing it here would retry it for ever.
 fn check_retry(
@@ -444,10 +461,11 @@ fn check_retry(
     may_create: bool,
 ) -> Result<(), Refusal> {
     let Some(settings) = broker.metadata.groups.find(group) else {
-        if may_create && broker.creates_group(config, group) {
-            return Err(Refusal::Missing(Missing::Group(group.into())));
-        }
-        return Err(SendError::NoGroup(group.into()).into());
+        let missing = missing_group(broker, config, group).filter(|_| may_create);
+        return Err(match missing {
+            Some(missing) => Refusal::Missing(vec![missing]),
+            None => SendError::NoGroup(group.into()).into(),
+        });
     };
     let max = header.max_reconsume_times.filter(|_| version >= V3_4_9).unwrap_or(settings.retry_max_times);
     if header.reconsume_times.unwrap_or(0) > max || broker.queue_locks.lock().is_held(group, broker.elapsed())
@@ -459,19 +477,18 @@ fn check_retry(
 
 /// Refuses what the flags ask for and we lack. The bits of host lengths are the store's business: a wrong one would
 /// make the record unreadable.
-fn check_sys_flag(flags: i32, max_message_size: usize) -> Result<i32, SendError> {
+fn check_sys_flag(flags: i32) -> Result<i32, Feature> {
     if sys_flag::transaction(flags) != 0 {
-        return Err(SendError::Unsupported(Feature::Transactions));
+        return Err(Feature::Transactions);
     }
     if flags & (sys_flag::INNER_BATCH | sys_flag::NEED_UNWRAP) != 0 {
-        let detail = Some("Inner batches need a topic with queue.type=BatchCQ.".into());
-        return Err(SendError::Illegal { max_message_size, detail });
+        return Err(Feature::InnerBatch);
     }
     Ok(flags & !(sys_flag::BORN_HOST_V6 | sys_flag::STORE_HOST_V6))
 }
 
 /// Copies what is to be stored of a client's properties; refuses what we lack. What the broker says itself is left out.
-fn copy_properties<'a>(text: &'a [u8], out: &mut Vec<u8>) -> Result<Said<'a>, SendError> {
+fn copy_properties<'a>(text: &'a [u8], out: &mut Vec<u8>) -> Result<Said<'a>, Feature> {
     let mut said = Said { unique_key: None, wait: true, priority: None };
     let mut is_ordered = false;
     for (name, value) in Properties(text) {
@@ -484,7 +501,7 @@ fn copy_properties<'a>(text: &'a [u8], out: &mut Vec<u8>) -> Result<Said<'a>, Se
             _ => {}
         }
         if let Some(feature) = feature_asked_for(name, value) {
-            return Err(SendError::Unsupported(feature));
+            return Err(feature);
         }
         properties::push_bytes(out, name, value);
     }
@@ -679,6 +696,8 @@ fn refuse(broker: &Broker, out: &mut Vec<u8>, encoding: Encoding, head: &Head, e
     let answer = error.answer();
     let response = Head::response(answer.code, head.opaque);
     let mut header = encode::begin(out, encoding, response, answer.remark.as_deref());
-    write_common(broker, &mut header);
+    if !error.is_exception() {
+        write_common(broker, &mut header);
+    }
     let _ = header.finish();
 }

@@ -1,6 +1,7 @@
 //! The broker's own configuration: codes 25 and 26.
 
 use ferromq_config::settings::UpdateError;
+use ferromq_net::peer::Peer;
 use ferromq_protocol::header::OwnedFrame;
 use ferromq_protocol::json;
 
@@ -9,7 +10,7 @@ use crate::requests::Caller;
 use crate::response::{Answer, RequestError};
 
 /// GET_BROKER_CONFIG (26): every key with its value in force, as properties.
-pub(crate) fn get(broker: &Broker, _frame: &OwnedFrame) -> Result<Answer, RequestError> {
+pub(crate) fn get(broker: &Broker, _peer: &Peer, _frame: &OwnedFrame) -> Result<Answer, RequestError> {
     let version = json::to_vec(&*broker.config_version.lock());
     let version = String::from_utf8_lossy(&version).into_owned();
     let text = broker.config().settings.report();

@@ -49,7 +49,11 @@ pub(crate) fn producers(
 }
 
 /// GET_ALL_PRODUCER_INFO (328).
-pub(crate) fn all_producers(broker: &Broker, _frame: &OwnedFrame) -> Result<Answer, RequestError> {
+pub(crate) fn all_producers(
+    broker: &Broker,
+    _peer: &Peer,
+    _frame: &OwnedFrame,
+) -> Result<Answer, RequestError> {
     let (now, elapsed) = (broker.now().0, broker.elapsed());
     let info = |member: &Member| {
         let silent_ms = elapsed.saturating_sub(member.heard).as_millis();

@@ -25,6 +25,9 @@ use crate::response::{Answer, RequestError};
 
 /// UPDATE_AND_CREATE_SUBSCRIPTIONGROUP (200): settings replace those there are, attributes are merged.
 pub(crate) async fn update(caller: Caller, frame: OwnedFrame) -> Result<Answer, RequestError> {
+    if frame.body.is_empty() {
+        return Ok(Answer::success());
+    }
     let asked: SubscriptionGroupConfig =
         json::from_slice(&frame.body).map_err(|error| RequestError::Body(error.to_string()))?;
     names::check_group(&asked.group_name)?;

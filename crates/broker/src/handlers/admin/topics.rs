@@ -10,9 +10,7 @@ use ferromq_protocol::body::{
 };
 use ferromq_protocol::header::OwnedFrame;
 use ferromq_protocol::json;
-use ferromq_protocol::request::{
-    CreateTopic, DeleteTopic, GetAllTopicConfig, GetTopicConfig, GetTopicStatsInfo,
-};
+use ferromq_protocol::request::{CreateTopic, GetAllTopicConfig, GetTopicConfig, GetTopicStatsInfo};
 use ferromq_protocol::types::{QueueId, QueueOffset};
 use serde::Deserialize;
 
@@ -59,7 +57,7 @@ pub(crate) async fn update(caller: Caller, frame: OwnedFrame) -> Result<Answer, 
         attributes: attributes::parse(asked.attributes.unwrap_or_default())?,
     };
     put(&caller, vec![asked]).await?;
-    Ok(Answer::success())
+    Ok(Answer::success_with_forgotten_remark())
 }
 
 #[derive(Default, Deserialize)]
@@ -82,7 +80,7 @@ pub(crate) async fn update_list(caller: Caller, frame: OwnedFrame) -> Result<Ans
         asked.push(Asked { topic, attributes });
     }
     put(&caller, asked).await?;
-    Ok(Answer::success())
+    Ok(Answer::success_with_forgotten_remark())
 }
 
 /// Creates or changes topics, saves them and tells the name servers.
@@ -117,9 +115,6 @@ fn change(edit: &Edit<'_>, asked: Asked) -> Result<Option<Arc<Topic>>, RequestEr
     if asks(attributes::MESSAGE_TYPE, "MIXED") {
         return Err(RequestError::MixedMessageType);
     }
-    if attributes.iter().any(|(signed, _)| signed.contains(attributes::RESERVE_TIME)) {
-        return Err(RequestError::ReserveTime);
-    }
     let present = edit.topic(&topic.name);
     topic.attributes = attributes::alter(
         attributes::OF_TOPICS,
@@ -146,16 +141,16 @@ fn check_not_system(broker: &Broker, topic: &str) -> Result<(), RequestError> {
 /// DELETE_TOPIC_IN_BROKER (215): the topic, its queues, all offsets in it, and the retry topics that pop consumption
 /// made for it. A topic that does not exist is fine.
 pub(crate) async fn delete(caller: Caller, frame: OwnedFrame) -> Result<Answer, RequestError> {
-    let asked: DeleteTopic<'_> = header(&frame)?;
-    if asked.topic.trim().is_empty() {
+    let name = frame.field("topic").unwrap_or_default();
+    if name.trim().is_empty() {
         return Err(NameError::Blank(NameOf::Topic).into());
     }
-    check_not_system(&caller.broker, asked.topic)?;
-    let mut topics = vec![asked.topic.to_owned()];
+    check_not_system(&caller.broker, name)?;
+    let mut topics = vec![name.to_owned()];
     if caller.broker.config().live.delete_pop_retry_topics {
-        for group in caller.broker.metadata.offsets.groups_of(asked.topic) {
-            let names = ['+', '_']
-                .map(|separator| format!("{}{group}{separator}{}", names::RETRY_PREFIX, asked.topic));
+        for group in caller.broker.metadata.offsets.groups_of(name) {
+            let names =
+                ['+', '_'].map(|separator| format!("{}{group}{separator}{name}", names::RETRY_PREFIX));
             topics
                 .extend(names.into_iter().filter(|name| caller.broker.metadata.topics.find(name).is_some()));
         }
@@ -255,7 +250,7 @@ pub(crate) fn stats(caller: &Caller, frame: &OwnedFrame) -> Result<Answer, Reque
 }
 
 /// GET_SYSTEM_TOPIC_LIST_FROM_BROKER (305).
-pub(crate) fn system(broker: &Broker, _frame: &OwnedFrame) -> Result<Answer, RequestError> {
+pub(crate) fn system(broker: &Broker, _peer: &Peer, _frame: &OwnedFrame) -> Result<Answer, RequestError> {
     let topic_list = broker.system_topics.iter().map(String::from).collect();
     Ok(Answer::with_body(json::to_vec(&TopicList { broker_addr: None, topic_list })))
 }
