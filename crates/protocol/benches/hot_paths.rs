@@ -72,7 +72,24 @@ fn main() {
 
     let mut out = Vec::with_capacity(64 * 1024);
     for encoding in [Encoding::Json, Encoding::Binary] {
+        let physical = [PhysicalOffset(1_234_567)];
         bench(&format!("encode send response, {encoding:?}"), || {
+            out.clear();
+            let sent = encode::Sent {
+                code: 0,
+                opaque: black_box(77),
+                region: "DefaultRegion",
+                trace_on: true,
+                store_host,
+                physical: black_box(&physical),
+                queue_id: QueueId(1),
+                queue_offset: QueueOffset(black_box(6)),
+                unique_key: Some(UNIQUE_KEY),
+            };
+            encode::sent(&mut out, encoding, &sent).unwrap();
+            black_box(out.len());
+        });
+        bench(&format!("the same through its declared header, {encoding:?}"), || {
             out.clear();
             let id = OffsetMsgId { store_host, physical: PhysicalOffset(black_box(1_234_567)) }.text();
             let mut writer = encode::begin(&mut out, encoding, Head::response(0, black_box(77)), None);

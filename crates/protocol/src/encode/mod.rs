@@ -14,8 +14,11 @@
 //! assert!(out.ends_with(b"body"));
 //! ```
 
+mod sent;
+
 use thiserror::Error;
 
+pub use self::sent::{Sent, sent};
 use crate::frame::{Encoding, FRAME_LEN_MAX, PREFIX_LEN};
 use crate::header::{FieldName, FieldSink, Head, Header};
 use crate::json::text;
@@ -241,11 +244,27 @@ impl<'a> HeaderWriter<'a> {
                 self.out[self.ext_at..self.ext_at + 4].copy_from_slice(&ext_len);
             }
         }
-        let mut mark = length(self.out.len() - self.start - PREFIX_LEN);
-        // A header beyond 24 bits makes the frame too long as well, which `finish` finds.
-        mark[0] = self.encoding as u8;
-        self.out[self.start + 4..self.start + 8].copy_from_slice(&mark);
+        let header_len = self.out.len() - self.start - PREFIX_LEN;
+        mark_header(self.out, self.start, self.encoding, header_len);
     }
+}
+
+/// Writes encoding and header length. A header beyond 24 bits makes the frame too long as well, which is found later.
+fn mark_header(out: &mut [u8], start: usize, encoding: Encoding, header_len: usize) {
+    let mut mark = length(header_len);
+    mark[0] = encoding as u8;
+    out[start + 4..start + 8].copy_from_slice(&mark);
+}
+
+/// Writes the length of the frame that begins at `start`, or takes it back if it is too long.
+fn mark_frame(out: &mut Vec<u8>, start: usize) -> Result<usize, FrameTooLong> {
+    let len = out.len() - start;
+    if len > FRAME_LEN_MAX {
+        out.truncate(start);
+        return Err(FrameTooLong { len });
+    }
+    out[start..start + 4].copy_from_slice(&length(len - 4));
+    Ok(len)
 }
 
 impl FieldSink for HeaderWriter<'_> {
@@ -285,13 +304,7 @@ impl BodyWriter<'_> {
     /// # Errors
     /// If the frame is too long; it is taken back.
     pub fn finish(self) -> Result<usize, FrameTooLong> {
-        let len = self.out.len() - self.start;
-        if len > FRAME_LEN_MAX {
-            self.out.truncate(self.start);
-            return Err(FrameTooLong { len });
-        }
-        self.out[self.start..self.start + 4].copy_from_slice(&length(len - 4));
-        Ok(len)
+        mark_frame(self.out, self.start)
     }
 
     /// Takes the whole frame back, as if it had never been begun.
