@@ -15,7 +15,6 @@ use ferromq_protocol::batch;
 use ferromq_protocol::encode;
 use ferromq_protocol::frame::Encoding;
 use ferromq_protocol::header::{FieldError, Head};
-use ferromq_protocol::msg_id::OffsetMsgId;
 use ferromq_protocol::properties::{self, Properties, name};
 use ferromq_protocol::request::SendMessageV2;
 use ferromq_protocol::sys_flag;
@@ -656,37 +655,23 @@ fn write_common(broker: &Broker, header: &mut encode::HeaderWriter<'_>) {
 }
 
 fn write_stored(broker: &Broker, out: &mut Vec<u8>, pending: &Pending, code: i32, stored: Stored) {
-    let head = Head::response(code, pending.opaque);
-    let mut header = encode::begin(out, pending.encoding, head, None);
-    write_common(broker, &mut header);
-    let store_host = broker.identity.store_host;
-    let queue_offset = match &pending.group {
-        None => {
-            header.text("msgId", OffsetMsgId { store_host, physical: stored.physical }.text().as_str());
-            stored.queue_offset
-        }
-        Some(group) => {
-            header.plain_with("msgId", |out| {
-                for (at, physical) in group.stored.iter().enumerate() {
-                    if at > 0 {
-                        out.push(b',');
-                    }
-                    let id = OffsetMsgId { store_host, physical: *physical };
-                    out.extend_from_slice(id.text().as_bytes());
-                }
-            });
-            group.first.unwrap_or(stored.queue_offset)
-        }
+    let (physical, queue_offset) = match &pending.group {
+        None => (std::slice::from_ref(&stored.physical), stored.queue_offset),
+        Some(group) => (group.stored.as_slice(), group.first.unwrap_or(stored.queue_offset)),
     };
-    header.integer("queueId", i64::from(pending.queue_id));
-    header.integer("queueOffset", queue_offset.0);
-    if let Ok(key) = std::str::from_utf8(&pending.unique_key)
-        && !key.is_empty()
-    {
-        header.text("transactionId", key);
-    }
+    let sent = encode::Sent {
+        code,
+        opaque: pending.opaque,
+        region: &broker.identity.region,
+        trace_on: broker.config().live.trace,
+        store_host: broker.identity.store_host,
+        physical,
+        queue_id: QueueId(pending.queue_id),
+        queue_offset,
+        unique_key: std::str::from_utf8(&pending.unique_key).ok().filter(|key| !key.is_empty()),
+    };
     // Ids of a client's batch fit: each takes less room than its message did.
-    let _ = header.finish();
+    let _ = encode::sent(out, pending.encoding, &sent);
 }
 
 fn refuse(broker: &Broker, out: &mut Vec<u8>, encoding: Encoding, head: &Head, error: &SendError) {
