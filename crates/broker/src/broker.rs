@@ -205,10 +205,7 @@ impl Broker {
 
     /// Used share of the file system around a path, rounded up to the percent as in Java.
     pub(crate) fn disk_ratio(&self, path: &Path) -> Option<f64> {
-        let space = self.disk_space(path)?;
-        let used = u128::from(space.total.saturating_sub(space.available));
-        let percent = (used * 100).div_ceil(u128::from(space.total.max(1)));
-        Some(f64::from(u32::try_from(percent).unwrap_or(100)) / 100.0)
+        self.disk_space(path).map(|space| f64::from(space.used_percent()) / 100.0)
     }
 
     /// True if a group that nobody created comes into being by being used.

@@ -42,6 +42,16 @@ pub struct Space {
     pub available: u64,
 }
 
+impl Space {
+    /// How full it is for an ordinary user, rounded up to the percent: `UtilAll.getDiskPartitionSpaceUsedPercent`.
+    #[must_use]
+    pub fn used_percent(self) -> u8 {
+        let used = u128::from(self.total.saturating_sub(self.free));
+        let usable = (used + u128::from(self.available)).max(1);
+        u8::try_from((used * 100).div_ceil(usable)).unwrap_or(100)
+    }
+}
+
 /// How a file is opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {

@@ -54,6 +54,9 @@ pub(crate) fn first_non_zero(
     let mut buffer = Vec::new();
     let mut at = from;
     while at < to {
+        // Zeros of reserved space that something read are in the page cache, and cached pages count as data. Without
+        // this, reading ahead of one chunk makes the next one look like data, to the end of a file of gigabytes.
+        file.dont_need(at - segment.base, to - at);
         match file.next_data(at - segment.base)? {
             Some(data) if segment.base + data < to => at = at.max(segment.base + data),
             _ => return Ok(None),

@@ -135,6 +135,29 @@ fn space_of_this_file_system_is_plausible() {
 }
 
 #[test]
+fn space_kept_for_the_superuser_counts_neither_as_used_nor_as_free() {
+    let percent = |total, free, available| Space { total, free, available }.used_percent();
+    assert_eq!(percent(264, 227, 58), 39);
+    assert_eq!(percent(100, 100, 95), 0);
+    assert_eq!(percent(1_000, 999, 999), 1);
+    assert_eq!(percent(100, 5, 0), 100);
+    assert_eq!(percent(0, 0, 0), 0);
+}
+
+#[test]
+fn reserved_space_that_was_read_is_no_data_once_the_cache_let_go_of_it() {
+    let dir = scratch();
+    let file = created(&RealDisk::default(), &dir.path().join("f"), 8 << 20);
+    file.write_at(&[IoSlice::new(b"x")], 0).unwrap();
+    file.sync_data().unwrap();
+    let behind = 1 << 20;
+    let untouched = file.next_data(behind).unwrap();
+    file.read_at(&mut vec![0; 4 << 20], behind).unwrap();
+    file.dont_need(behind, 7 << 20);
+    assert_eq!(file.next_data(behind).unwrap(), untouched);
+}
+
+#[test]
 fn lock_excludes_a_second_holder_until_it_is_dropped() {
     let dir = scratch();
     let path = dir.path().join("lock");
