@@ -27,6 +27,7 @@ use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::mpsc;
 
 use crate::kv::{Kv, KvError, ORDER_NAMESPACE};
+use crate::own_broker::OwnBroker;
 use crate::routes::{
     ConnectionId, Departure, Leader, Member, Notice, RegisterError, Registration, Routes, TopicKind,
 };
@@ -49,6 +50,7 @@ pub struct NameServer {
     pub(crate) routes: RwLock<Routes>,
     pub(crate) kv: RwLock<Kv>,
     config: RwLock<NamesrvConfig>,
+    own_broker: Option<OwnBroker>,
     /// Connections over which brokers registered, to be closed when those fall silent.
     brokers: Mutex<HashMap<u64, Arc<Peer>>>,
     notices: mpsc::Sender<Notice>,
@@ -150,6 +152,7 @@ impl RequestError {
 impl NameServer {
     pub(crate) fn new(
         config: NamesrvConfig,
+        own_broker: Option<OwnBroker>,
         kv: Kv,
         notices: mpsc::Sender<Notice>,
         started: Instant,
@@ -158,6 +161,7 @@ impl NameServer {
             routes: RwLock::default(),
             kv: RwLock::new(kv),
             config: RwLock::new(config),
+            own_broker,
             brokers: Mutex::default(),
             notices,
             started,
@@ -172,14 +176,14 @@ impl NameServer {
             code::REGISTER_BROKER => self.register_broker(call),
             code::UNREGISTER_BROKER => self.unregister_broker(call),
             code::GET_ROUTEINFO_BY_TOPIC => self.route(call),
-            code::GET_BROKER_CLUSTER_INFO => Answer::with_body(&self.routes.read().cluster_info()),
+            code::GET_BROKER_CLUSTER_INFO => self.cluster_info(call),
             code::WIPE_WRITE_PERM_OF_BROKER => self.wipe_write_perm(call),
             code::GET_ALL_TOPIC_LIST_FROM_NAMESERVER => self.all_topics(),
             code::DELETE_TOPIC_IN_NAMESRV => self.delete_topic(call),
             code::REGISTER_TOPIC_IN_NAMESRV => self.register_topic(call),
             code::GET_KVLIST_BY_NAMESPACE => self.list_kv(call),
             code::GET_TOPICS_BY_CLUSTER => self.topics_of_cluster(call),
-            code::GET_SYSTEM_TOPIC_LIST_FROM_NS => Answer::with_body(&self.routes.read().system_topics()),
+            code::GET_SYSTEM_TOPIC_LIST_FROM_NS => self.system_topics(call),
             code::GET_UNIT_TOPIC_LIST => self.topics_of_kind(TopicKind::Unit),
             code::GET_HAS_UNIT_SUB_TOPIC_LIST => self.topics_of_kind(TopicKind::UnitSub),
             code::GET_HAS_UNIT_SUB_UNUNIT_TOPIC_LIST => self.topics_of_kind(TopicKind::UnitSubOfOthers),
@@ -302,6 +306,9 @@ impl NameServer {
         }
         let route = self.routes.read().route(header.topic, live.acting_master);
         let mut route = route.ok_or_else(|| RequestError::NoRoute(header.topic.to_owned()))?;
+        if let Some(own) = &self.own_broker {
+            own.show(&mut route.broker_datas, call.peer.local().ip());
+        }
         if live.order_in_routes {
             route.order_topic_conf = self.kv.read().get(ORDER_NAMESPACE, header.topic).map(str::to_owned);
         }
@@ -314,6 +321,24 @@ impl NameServer {
         let mut body = Vec::new();
         json::write(&mut body, &route, if is_strict { json::Form::Strict } else { json::Form::Wire });
         Ok(Answer { body, ..Answer::default() })
+    }
+
+    fn cluster_info(&self, call: &Call<'_>) -> Result<Answer, RequestError> {
+        let mut info = self.routes.read().cluster_info();
+        if let Some(own) = &self.own_broker {
+            own.show(info.broker_addr_table.values_mut(), call.peer.local().ip());
+        }
+        Answer::with_body(&info)
+    }
+
+    fn system_topics(&self, call: &Call<'_>) -> Result<Answer, RequestError> {
+        let mut topics = self.routes.read().system_topics();
+        let shown = self.own_broker.as_ref().zip(topics.broker_addr.as_deref());
+        if let Some(shown) = shown.and_then(|(own, address)| own.as_reached(address, call.peer.local().ip()))
+        {
+            topics.broker_addr = Some(shown);
+        }
+        Answer::with_body(&topics)
     }
 
     fn register_topic(&self, call: &Call<'_>) -> Result<Answer, RequestError> {

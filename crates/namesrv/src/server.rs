@@ -21,6 +21,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use crate::kv::{Kv, KvError};
+use crate::own_broker::OwnBroker;
 use crate::requests::{NameServer, NameService};
 use crate::routes::Notice;
 
@@ -48,6 +49,8 @@ pub struct Surroundings {
     pub acceptor: Arc<tls::Acceptor>,
     /// TLS of connections to brokers, if they want it.
     pub connector: Option<Arc<tls::Connector>>,
+    /// The broker of the same process, if its clients are to get the address they came through.
+    pub own_broker: Option<OwnBroker>,
 }
 
 /// A name server that does not start.
@@ -73,7 +76,7 @@ pub struct RunningNameServer {
 /// # Errors
 /// See [`StartError`]; nothing runs then.
 pub fn start(mut config: NamesrvConfig, surroundings: Surroundings) -> Result<RunningNameServer, StartError> {
-    let Surroundings { limiter, acceptor, connector } = surroundings;
+    let Surroundings { limiter, acceptor, connector, own_broker } = surroundings;
     let kv = Kv::load(&config.kv_file)?;
     let address = SocketAddr::new(config.listen.address, config.listen.port);
     let listener = Listener::bind(address, config.listen.backlog)?;
@@ -94,7 +97,7 @@ pub fn start(mut config: NamesrvConfig, surroundings: Surroundings) -> Result<Ru
     let drain = Drain { send_away: config.listen.farewell, patience: DRAIN_PATIENCE };
     let scan_interval = config.scan_interval;
     let (notices, waiting) = mpsc::channel(NOTICES_MAX);
-    let name_server = Arc::new(NameServer::new(config, kv, notices, Instant::now()));
+    let name_server = Arc::new(NameServer::new(config, own_broker, kv, notices, Instant::now()));
 
     let service = Arc::new(NameService(name_server.clone()));
     let server = serve(listener, Settings { limiter, tls: acceptor }, service)?;

@@ -47,6 +47,7 @@ pub fn try_start(dir: &Path, settings: &[(&str, &str)]) -> Result<RunningNameSer
         limiter: Limiter::new(Limits::default()),
         acceptor: Arc::new(tls::Acceptor::new(tls::ServerTls::default()).unwrap()),
         connector: None,
+        own_broker: None,
     };
     start(config, surroundings)
 }
