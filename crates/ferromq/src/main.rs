@@ -4,6 +4,10 @@ mod args;
 mod configure;
 mod failure;
 mod logging;
+mod owner;
+mod process;
+mod ready;
+mod signals;
 
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -12,7 +16,9 @@ use clap::Parser as _;
 use ferromq_config::host::Host;
 
 use crate::args::{Cli, Command};
+use crate::configure::UpConfig;
 use crate::failure::{Failure, exit};
+use crate::process::Servers;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -55,25 +61,29 @@ fn up(args: &args::Up) -> Result<(), Failure> {
         print(&printed_too.map(|namesrv| format!("\n# Name server\n{namesrv}")).unwrap_or_default());
         return Ok(());
     }
-    Err(Failure::start("this build has no servers yet"))
+    let UpConfig { broker, namesrv } = config;
+    process::run(Servers { namesrv, namesrv_file: None, broker: Some(broker) }, &host, &args.output)
 }
 
 fn namesrv(args: &args::Namesrv) -> Result<(), Failure> {
-    let config = configure::namesrv(args, &Host::detect())?;
+    let host = Host::detect();
+    let config = configure::namesrv(args, &host)?;
     if let Some(text) = configure::printed(&args.printing, &config.settings) {
         print(&text);
         return Ok(());
     }
-    Err(Failure::start("this build has no servers yet"))
+    let namesrv_file = args.configuration.file.clone();
+    process::run(Servers { namesrv: Some(config), namesrv_file, broker: None }, &host, &args.output)
 }
 
 fn broker(args: &args::Broker) -> Result<(), Failure> {
-    let config = configure::broker(args, &Host::detect())?;
+    let host = Host::detect();
+    let config = configure::broker(args, &host)?;
     if let Some(text) = configure::printed(&args.printing, &config.settings) {
         print(&text);
         return Ok(());
     }
-    Err(Failure::start("this build has no servers yet"))
+    process::run(Servers { namesrv: None, namesrv_file: None, broker: Some(config) }, &host, &args.output)
 }
 
 /// A reader that goes away early, as `head` does, is no failure.

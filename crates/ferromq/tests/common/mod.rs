@@ -48,9 +48,10 @@ impl Server {
     /// `ferromq up` on free ports with its data in `directory`.
     pub(crate) fn up(directory: &Path, arguments: &[&str]) -> Self {
         let mut command = ferromq(directory);
-        command
-            .args(["up", "--namesrv-port", "0", "--broker-port", "0", "--data-dir"])
-            .arg(directory.join("data"));
+        command.args(["up", "--namesrv-port", "0", "--data-dir"]).arg(directory.join("data"));
+        if !arguments.contains(&"--broker-port") {
+            command.args(["--broker-port", "0"]);
+        }
         command.args(arguments);
         Self::start(command)
     }
@@ -83,6 +84,18 @@ impl Server {
     pub(crate) fn signal(&self, name: &str) {
         let status = Command::new("kill").args(["-s", name, &self.pid().to_string()]).status().unwrap();
         assert!(status.success());
+    }
+
+    /// Waits for a line of the log.
+    pub(crate) fn wait_for(&self, words: &str) {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let line = self.log.recv_timeout(left).unwrap_or_else(|_| panic!("never logged: {words}"));
+            if line.contains(words) {
+                return;
+            }
+        }
     }
 
     /// Waits for the end and returns how it ended and what it wrote to the log.
