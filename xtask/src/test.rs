@@ -35,14 +35,6 @@ pub(crate) fn task(arguments: &[String]) -> Result<()> {
         cargo(&["doc", "--workspace", "--no-deps", "--quiet"]).env("RUSTDOCFLAGS", "-D warnings"),
     );
     steps.tests("tests", &mut cargo(&["test", "--workspace", "--no-fail-fast"]));
-    let simulation = crate::root()?.join("sim/Cargo.toml");
-    if simulation.exists() {
-        let manifest = simulation.display().to_string();
-        steps.tests(
-            "simulation",
-            &mut cargo(&["test", "--release", "--no-fail-fast", "--manifest-path", &manifest]),
-        );
-    }
     if !quick {
         if missing.is_empty() {
             clients(&mut steps)?;
