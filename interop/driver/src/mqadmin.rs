@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 
 use crate::program;
-use crate::server::Make;
+use crate::server::{Make, Server};
 use crate::suite::Place;
 use crate::toolchain::JavaClient;
 
@@ -20,13 +20,18 @@ const RECORDED: &str = "mqadmin/java-5.5.0.txt";
 pub fn session(place: &Place<'_>, record: bool) -> Result<Vec<String>> {
     ensure!(!record || place.make == Make::Java, "only what Java prints is recorded");
     let servers = place.up()?;
+    session_at(place, &servers.namesrv, &servers.broker, record)
+}
+
+/// The same at a name server and a broker that may be of different makes.
+pub fn session_at(place: &Place<'_>, namesrv: &str, broker: &Server, record: bool) -> Result<Vec<String>> {
     let files = place.tools.interop();
     let classes = place.tools.build_java("mqadmin", JavaClient::V5)?;
     let printed = place.path("printed.txt");
     let mut command = place.tools.java_client(&classes, JavaClient::V5, &place.path("client"));
-    command.arg("Session").arg(&servers.namesrv).arg(servers.broker.address());
+    command.arg("Session").arg(namesrv).arg(broker.address());
     command.arg(files.join("mqadmin/session.txt")).arg(files.join("mqadmin/masks.txt"));
-    command.arg(&printed).arg(servers.broker.store());
+    command.arg(&printed).arg(broker.store());
     let mut notes = program::run(command, &place.path("client.log"), Duration::from_secs(300), |point| {
         bail!("point {point}")
     })?;

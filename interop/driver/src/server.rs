@@ -64,7 +64,8 @@ pub struct Server {
     pub dir: PathBuf,
     kind: Kind,
     jvm: Jvm,
-    environment: BTreeMap<String, String>,
+    /// A program that starts the server, with its arguments; empty for none.
+    wrapper: Vec<String>,
     process: Option<Process>,
 }
 
@@ -165,8 +166,8 @@ impl Server {
             writeln!(text, "{key}={value}").expect("a string takes everything");
         }
         fs::write(dir.join("server.conf"), text)?;
-        let (jvm, environment) = (Jvm::Small, BTreeMap::new());
-        Ok(Self { make, port, dir, kind, jvm, environment, process: None })
+        let jvm = Jvm::Small;
+        Ok(Self { make, port, dir, kind, jvm, wrapper: Vec::new(), process: None })
     }
 
     /// Takes this make from now on: the same store and port, the other program.
@@ -179,8 +180,9 @@ impl Server {
         self.jvm = jvm;
     }
 
-    pub fn set_environment(&mut self, name: &str, value: &str) {
-        self.environment.insert(name.to_owned(), value.to_owned());
+    /// Has another program start the server, in the same process (valgrind, for example).
+    pub fn set_wrapper(&mut self, wrapper: &[String]) {
+        self.wrapper = wrapper.to_vec();
     }
 
     pub fn address(&self) -> String {
@@ -199,7 +201,7 @@ impl Server {
     pub fn start(&mut self, tools: &Toolchain) -> Result<()> {
         assert!(self.process.is_none(), "started twice");
         let mut command = self.command(tools)?;
-        command.current_dir(&self.dir).envs(&self.environment);
+        command.current_dir(&self.dir);
         self.process = Some(Process::spawn(command, &self.describe(), &self.dir.join("server.log"))?);
         self.wait_until_usable()
     }
@@ -217,7 +219,14 @@ impl Server {
         let home = self.dir.join("home");
         let mut command = match self.make {
             Make::Java => tools.java_server(&self.jvm, &home),
-            Make::Ferromq => Command::new(tools.ferromq()?),
+            Make::Ferromq => match self.wrapper.split_first() {
+                None => Command::new(tools.ferromq()?),
+                Some((program, arguments)) => {
+                    let mut command = Command::new(program);
+                    command.args(arguments).arg(tools.ferromq()?);
+                    command
+                }
+            },
         };
         match (self.make, &self.kind) {
             (Make::Java, Kind::Namesrv) => command.arg("org.apache.rocketmq.namesrv.NamesrvStartup"),

@@ -252,6 +252,16 @@ fn mixed(place: &Place<'_>, namesrv: Make, broker: Make) -> Result<Vec<String>> 
     Ok(notes)
 }
 
+/// What `mqadmin` shows depends on the name server alone where the broker is Java's.
+fn mixed_session(place: &Place<'_>) -> Result<Vec<String>> {
+    let mut namesrv = Server::namesrv(Make::Ferromq, &place.path("namesrv"))?;
+    namesrv.start(place.tools)?;
+    let mut broker =
+        Server::broker(Make::Java, &place.path("broker"), BrokerSetup::new(&[namesrv.address()]))?;
+    broker.start(place.tools)?;
+    mqadmin::session_at(place, &namesrv.address(), &broker, false)
+}
+
 /// Every scenario, those that take longest first.
 pub fn all() -> Vec<Scenario> {
     let mut all = Vec::new();
@@ -314,6 +324,7 @@ pub fn all() -> Vec<Scenario> {
         true,
         Box::new(|place| mixed(place, Make::Ferromq, Make::Java)),
     );
+    add("mqadmin session, our name server, a Java broker".to_owned(), true, Box::new(mixed_session));
     add(
         "a Java name server, our broker".to_owned(),
         true,

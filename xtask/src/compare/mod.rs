@@ -6,6 +6,7 @@
 
 mod cold;
 mod footprint;
+mod internals;
 mod machine;
 mod report;
 mod workloads;
@@ -133,7 +134,10 @@ pub(crate) fn task(arguments: &[String]) -> Result<()> {
     let whole = only.is_none();
     let footprint = if whole { Some(footprint::measure(&bench)?) } else { None };
     let cold = if whole { Some(cold::measure(&bench)?) } else { None };
-    let text = report::text(&bench, &file_system, rounds, &medians, footprint.as_ref(), cold.as_ref());
+    let costs =
+        if whole { internals::measure(&bench, &WORKLOADS.iter().collect::<Vec<_>>())? } else { Vec::new() };
+    let text =
+        report::text(&bench, &file_system, rounds, &medians, footprint.as_ref(), cold.as_ref(), &costs);
     println!("\n{text}");
     if whole && !dry {
         report::store(&crate::root()?.join("docs/performance.md"), &text)?;
@@ -189,19 +193,24 @@ impl Bench {
             Contestant::Java => Make::Java,
             Contestant::Ferromq => Make::Ferromq,
         };
-        self.start_broker(make, |setup| {
-            setup.with("flushDiskType", if sync { "SYNC_FLUSH" } else { "ASYNC_FLUSH" })
-        })
+        self.start_broker(make, &[], sync)
     }
 
-    /// A broker with its name server, both with defaults but for what the caller changes.
-    fn start_broker(&self, make: Make, change: impl FnOnce(BrokerSetup) -> BrokerSetup) -> Result<Running> {
+    /// Our broker below a program that watches it.
+    fn start_under(&self, wrapper: &[String], sync: bool) -> Result<Running> {
+        self.start_broker(Make::Ferromq, wrapper, sync)
+    }
+
+    /// A broker with its name server, both with defaults but for the flush mode.
+    fn start_broker(&self, make: Make, wrapper: &[String], sync: bool) -> Result<Running> {
         let dir = self.fresh(&make.to_string())?;
         let mut namesrv = Server::namesrv(make, &dir.join("namesrv"))?;
         namesrv.start(&self.tools)?;
-        let setup = change(BrokerSetup::plain(&[namesrv.address()]));
+        let setup = BrokerSetup::plain(&[namesrv.address()])
+            .with("flushDiskType", if sync { "SYNC_FLUSH" } else { "ASYNC_FLUSH" });
         let mut broker = Server::broker(make, &dir.join("broker"), setup)?;
         broker.set_jvm(Jvm::Measured { heap_mib: JAVA_HEAP_MIB });
+        broker.set_wrapper(wrapper);
         broker.start(&self.tools)?;
         let (address, pid) = (broker.address(), broker.pid().context("a started broker has a process")?);
         Ok(Running { address, pid, servers: vec![broker, namesrv], _null: None })
@@ -239,7 +248,7 @@ impl Bench {
     }
 
     /// Runs `ferromq bench`; any error that the server answered is a failure.
-    fn bench(&self, arguments: &[&str], running: &Running, warmup: u32, seconds: u32) -> Result<Figures> {
+    fn raw(&self, arguments: &[&str], running: &Running, warmup: u32, seconds: u32) -> Result<Value> {
         let mut command = Command::new(&self.binary);
         command.arg("bench").args(arguments).args(["--addr", &running.address, "--output", "json"]);
         command.args(["--pid", &running.pid.to_string(), "--warmup", &warmup.to_string()]);
@@ -247,7 +256,11 @@ impl Bench {
         let result = json_of(&mut command)?;
         let errors = result["errors"].as_array().map_or(0, Vec::len);
         ensure!(errors == 0, "{arguments:?}: the server answered errors: {}", result["errors"]);
-        figures(&result, "messages_per_s")
+        Ok(result)
+    }
+
+    fn bench(&self, arguments: &[&str], running: &Running, warmup: u32, seconds: u32) -> Result<Figures> {
+        figures(&self.raw(arguments, running, warmup, seconds)?, "messages_per_s")
     }
 
     /// What the disk allows: appends of a stored message, each with `fdatasync`.

@@ -8,6 +8,7 @@ use anyhow::{Context, Result};
 
 use super::cold::Cold;
 use super::footprint::Figure;
+use super::internals::Cost;
 use super::machine::{self, FileSystem};
 use super::workloads::{Bar, Figures, Medians, Workload};
 use super::{Bench, JAVA_HEAP_MIB};
@@ -22,6 +23,7 @@ pub(crate) fn text(
     medians: &[(&Workload, Medians)],
     footprint: Option<&Vec<Figure>>,
     cold: Option<&Cold>,
+    costs: &[Cost],
 ) -> String {
     let mut out = String::new();
     let line = &mut |text: String| {
@@ -78,6 +80,23 @@ pub(crate) fn text(
         line("|---|---:|---|---|".to_owned());
         for Figure { what, value, bar, met } in figures {
             line(format!("| {what} | {value} | {bar} | {} |", yes(*met)));
+        }
+    }
+    if !costs.is_empty() {
+        line(String::new());
+        line(
+            "| Load | System calls per message of ours (under strace) | Allocations per message |".to_owned(),
+        );
+        line("|---|---|---:|".to_owned());
+        for cost in costs {
+            let calls = cost.system_calls.as_ref().map_or("not counted".to_owned(), |(total, most)| {
+                let most: Vec<String> =
+                    most.iter().map(|(name, count)| format!("{name} {count:.3}")).collect();
+                format!("{total:.3}: {}", most.join(", "))
+            });
+            let allocations =
+                cost.allocations.map_or("not counted".to_owned(), |count| format!("{count:.3}"));
+            line(format!("| {} | {calls} | {allocations} |", cost.load));
         }
     }
     if let Some(cold) = cold {
