@@ -18,7 +18,8 @@ pub(crate) fn record(arguments: &[String]) -> Result<()> {
     let place = Place::fresh(&tools, Make::Java, &crate::target("interop/record")?)?;
     match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
         ["mqadmin"] => mqadmin::record(&place),
-        ["rows"] => rows::record(&place, tools.root()),
+        ["rows"] => rows::record(&place, tools.root(), ""),
+        ["rows", word] => rows::record(&place, tools.root(), word),
         _ => bail!("{}", crate::USAGE),
     }
 }

@@ -22,7 +22,7 @@ usage: cargo xtask TASK
         what takes hours: a million seeds, 100,000 queues, ten seeds of every round trip, cargo-deny
   compare [--rounds N] [--seconds N] [--dir DIR] [--only WORD] [--dry-run]
         Java, FerroMQ and the null broker under the same loads; writes docs/performance.md
-  record mqadmin|rows
+  record mqadmin | record rows [WORD]
         store what Java RocketMQ answers, for the comparison with ours
   java fetch
         download Java RocketMQ and compile the programs into the cache

@@ -58,12 +58,15 @@ pub fn check(place: &Place<'_>, root: &Path) -> Result<Vec<String>> {
     Ok(vec![format!("{count} answers as Java's")])
 }
 
-/// Plays all groups against Java and stores its answers.
-pub fn record(place: &Place<'_>, root: &Path) -> Result<()> {
+/// Plays the groups whose name has the word against Java and stores its answers.
+pub fn record(place: &Place<'_>, root: &Path, word: &str) -> Result<()> {
     ensure!(place.make == Make::Java, "only Java's answers are recorded");
     let path = root.join(FILE);
     let mut groups: Vec<Value> = serde_json::from_slice(&std::fs::read(&path)?)?;
     for group in &mut groups {
+        if !text(group, "name")?.contains(word) {
+            continue;
+        }
         let answers = play(place, group)?;
         for (row, answer) in group["rows"].as_array_mut().context("rows")?.iter_mut().zip(answers) {
             let any: Vec<Value> = row["any"].as_array().cloned().unwrap_or_default();
@@ -199,6 +202,9 @@ fn placeholder(
     addresses: &[(&str, String)],
     earlier: &BTreeMap<String, Answer>,
 ) -> Result<Option<String>> {
+    if inside.contains(['{', '"']) {
+        return Ok(None);
+    }
     if let Some((_, address)) = addresses.iter().find(|(mark, _)| *mark == format!("{{{inside}}}")) {
         return Ok(Some(address.clone()));
     }
@@ -282,6 +288,7 @@ mod tests {
         let fill = |text| filled(text, &addresses, &earlier).unwrap();
         assert_eq!(fill("{\"a\":{broker}}"), "{\"a\":1.2.3.4:5}");
         assert_eq!(fill("{ab*3}|{first.queueId}|{first.offset}"), "ababab|3|255");
+        assert_eq!(fill("{\"name\":\"{g*3}\"}"), "{\"name\":\"ggg\"}");
         assert_eq!(fill("{unknown} {"), "{unknown} {");
     }
 

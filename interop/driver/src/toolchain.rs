@@ -50,11 +50,12 @@ const OPENS: [&str; 7] = [
 ];
 
 /// A program that has to be installed, and the Debian package that has it.
-const NEEDED: [(&str, &str, &str); 4] = [
+const NEEDED: [(&str, &str, &str); 5] = [
     ("java", "-version", "openjdk-17-jdk-headless"),
     ("javac", "-version", "openjdk-17-jdk-headless"),
     ("mvn", "-version", "maven"),
     ("go", "version", "golang"),
+    ("python3", "--version", "python3"),
 ];
 
 /// Names the packages of what is not installed; empty if nothing is missing.
