@@ -11,6 +11,7 @@ use ferromq_protocol::encode::{self, FrameTooLong};
 use ferromq_protocol::frame::Encoding;
 use ferromq_protocol::header::{FieldError, Head};
 use ferromq_store::query::QueryError;
+use ferromq_store::queue::EntriesError;
 use ferromq_store::{Outcome, ReadError, RecordError, Stored};
 
 use crate::attributes::AttributeError;
@@ -582,6 +583,12 @@ impl RequestError {
             Self::Forbidden(_) => code::NO_PERMISSION,
             Self::Overload | Self::WaitedTooLong { .. } => code::SYSTEM_BUSY,
         }
+    }
+}
+
+impl From<EntriesError> for RequestError {
+    fn from(error: EntriesError) -> Self {
+        Self::Read(error.into())
     }
 }
 

@@ -1,9 +1,8 @@
-//! Store times of messages, read from the log. May wait for the disk.
+//! Store times of messages, by topic and queue. May wait for the disk.
 
-use ferromq_protocol::record;
 use ferromq_protocol::types::{QueueId, QueueOffset, TimestampMs};
-use ferromq_store::queue::{Boundary, EntriesError, Entry, StoreTimes, Wait};
-use ferromq_store::{ReadError, Store};
+use ferromq_store::Store;
+use ferromq_store::queue::{Boundary, EntriesError};
 
 /// When the message at an offset of a queue was stored; `None` if it is not there.
 pub(crate) fn at_offset(
@@ -11,18 +10,9 @@ pub(crate) fn at_offset(
     topic: &str,
     queue_id: QueueId,
     offset: QueueOffset,
-) -> Result<Option<TimestampMs>, ReadError> {
-    let Some(queue) = store.find_queue(topic, queue_id) else { return Ok(None) };
-    if offset < queue.min_offset() || offset >= queue.max_offset() {
-        return Ok(None);
-    }
-    let mut entries = Vec::new();
-    match queue.entries(offset, 1, Wait::Allowed, &mut entries) {
-        Ok(()) => {}
-        Err(EntriesError::Gone) => return Ok(None),
-        Err(error) => return Err(error.into()),
-    }
-    Ok(entries.first().and_then(|entry| of_entry(store, entry, &mut Vec::new())))
+) -> Result<Option<TimestampMs>, EntriesError> {
+    let queue = store.find_queue(topic, queue_id);
+    queue.map_or(Ok(None), |queue| store.store_time(&queue, offset))
 }
 
 /// The offset that belongs to a time; 0 for a queue that does not exist.
@@ -32,17 +22,7 @@ pub(crate) fn offset_by_time(
     queue_id: QueueId,
     time: TimestampMs,
     boundary: Boundary,
-) -> Result<QueueOffset, ReadError> {
-    let Some(queue) = store.find_queue(topic, queue_id) else { return Ok(QueueOffset(0)) };
-    let mut scratch = Vec::new();
-    let mut read = |entry: &Entry| of_entry(store, entry, &mut scratch);
-    let times = StoreTimes { log_start: store.min_physical(), read: &mut read };
-    Ok(queue.offset_by_time(time, boundary, times)?)
-}
-
-fn of_entry(store: &Store, entry: &Entry, scratch: &mut Vec<u8>) -> Option<TimestampMs> {
-    scratch.clear();
-    // A record that cannot be read has no time; reading it as a message tells why.
-    store.record_at(entry.physical, Wait::Allowed, scratch).ok()?;
-    record::decode(scratch).ok().map(|record| record.store_timestamp)
+) -> Result<QueueOffset, EntriesError> {
+    let queue = store.find_queue(topic, queue_id);
+    queue.map_or(Ok(QueueOffset(0)), |queue| store.offset_by_time(&queue, time, boundary))
 }

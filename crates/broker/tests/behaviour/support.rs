@@ -62,6 +62,11 @@ impl TestBroker {
         Self::at(directory, BTreeMap::new())
     }
 
+    /// On a directory that another broker left.
+    pub fn on(directory: TempDir) -> Self {
+        Self::at(directory, BTreeMap::new())
+    }
+
     fn at(directory: TempDir, settings: BTreeMap<String, String>) -> Self {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
@@ -276,6 +281,14 @@ impl Client {
             }
             self.others.push(frame);
         }
+    }
+
+    /// Answers a request of the broker.
+    pub fn answer(&mut self, request: &OwnedFrame, code: i32, body: &[u8]) {
+        let mut frame = Vec::new();
+        let head = Head::response(code, request.opaque);
+        encode::begin(&mut frame, request.encoding, head, None).finish_with(body).unwrap();
+        self.raw(&frame);
     }
 
     /// True if the broker closes the connection in time.

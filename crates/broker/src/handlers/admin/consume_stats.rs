@@ -7,7 +7,7 @@ use ferromq_protocol::header::OwnedFrame;
 use ferromq_protocol::json;
 use ferromq_protocol::request::{GetConsumeStats, GetConsumeStatsInBroker};
 use ferromq_protocol::types::{QueueId, QueueOffset};
-use ferromq_store::ReadError;
+use ferromq_store::queue::EntriesError;
 
 use crate::broker::Broker;
 use crate::clients::Reader;
@@ -86,7 +86,7 @@ fn add_topic(
     topic: &Topic,
     queues: i32,
     stats: &mut ConsumeStats,
-) -> Result<(), ReadError> {
+) -> Result<(), EntriesError> {
     let name = &*topic.name;
     for queue_id in 0..queues {
         let queue = broker.store.find_queue(name, QueueId(queue_id));

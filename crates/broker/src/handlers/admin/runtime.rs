@@ -9,8 +9,7 @@ use ferromq_protocol::body::{BrokerStatsData, BrokerStatsItem, KvTable};
 use ferromq_protocol::header::OwnedFrame;
 use ferromq_protocol::request::ViewBrokerStatsData;
 use ferromq_protocol::types::PhysicalOffset;
-use ferromq_protocol::{json, record, version};
-use ferromq_store::queue::Wait;
+use ferromq_protocol::{json, version};
 
 use crate::background;
 use crate::broker::Broker;
@@ -90,7 +89,8 @@ fn tell_of_store(broker: &Broker, table: &mut Table) {
     let unsynced = u64::try_from(behind(status.written, status.durable)).unwrap_or(0);
     put("remainHowManyDataToFlush", java_text::bytes(unsynced));
     put("pageCacheLockTimeMills", status.commit_stalled_for.as_millis().to_string());
-    put("earliestMessageTimeStamp", earliest_message(broker).to_string());
+    let earliest = broker.store.earliest_store_time();
+    put("earliestMessageTimeStamp", earliest.map_or(-1, |time| time.0).to_string());
 
     let ratio = |path: &Path| broker.disk_ratio(path).map_or_else(|| "-1".into(), java_text::double);
     put("commitLogDiskRatio", ratio(layout.commit_log()));
@@ -106,13 +106,6 @@ fn tell_of_store(broker: &Broker, table: &mut Table) {
     put("ferromqWriteBehindBytes", status.write_behind_lag.to_string());
     put("ferromqPendingBytes", status.pending_bytes.to_string());
     put("ferromqPendingBytesMax", status.pending_bytes_max.to_string());
-}
-
-fn earliest_message(broker: &Broker) -> i64 {
-    let mut first = Vec::new();
-    let read = broker.store.record_at(broker.store.min_physical(), Wait::Allowed, &mut first);
-    let time = read.ok().and_then(|()| record::decode(&first).ok().map(|record| record.store_timestamp.0));
-    time.unwrap_or(-1)
 }
 
 fn tell_of_traffic(broker: &Broker, table: &mut Table) {
