@@ -272,3 +272,93 @@ macro_rules! headers {
     (@is_strict strict) => { true };
 }
 pub(crate) use headers;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::request;
+    use crate::response;
+
+    fn read<'a, H: Header<'a>>(fields: &[(&'a str, &'a str)]) -> Result<H, FieldError> {
+        H::decode(fields.iter().copied())
+    }
+
+    const SEND: [(&str, &str); 5] =
+        [("b", "TopicA"), ("e", "-1"), ("f", "0"), ("g", "1700000000000"), ("h", "+7")];
+
+    #[test]
+    fn what_only_matters_later_may_be_missing() {
+        let send: request::SendMessageV2 = read(&SEND).unwrap();
+        assert_eq!((send.topic, send.queue_id, send.flag), ("TopicA", QueueId(-1), 7));
+        assert_eq!((send.producer_group, send.default_topic_queue_nums), ("", 4));
+        assert_eq!((send.properties, send.batch, send.reconsume_times), (None, None, None));
+    }
+
+    #[test]
+    fn a_missing_required_field_is_named() {
+        for (at, (name, _)) in SEND.iter().enumerate() {
+            let mut fields = SEND.to_vec();
+            fields.remove(at);
+            assert_eq!(read::<request::SendMessageV2>(&fields), Err(FieldError::Missing { field: name }));
+        }
+        assert_eq!(
+            read::<request::GetMaxOffset>(&[("topic", "t")]).unwrap_err().to_string(),
+            "the custom field <queueId> is null"
+        );
+    }
+
+    #[test]
+    fn a_number_that_is_none_fails_where_java_fails() {
+        // Fast codecs: an error, also for an optional field.
+        let fields = [SEND.as_slice(), &[("j", "many")]].concat();
+        let error = read::<request::SendMessageV2>(&fields).unwrap_err();
+        assert_eq!(error, FieldError::Number { field: "j", value: "many".to_owned() });
+        assert_eq!(error.to_string(), "For input string: \"many\"");
+        for number in ["", " 1", "1 ", "0x1", "2147483648", "1.0"] {
+            let fields = [SEND.as_slice(), &[("e", number)]].concat();
+            assert!(
+                matches!(read::<request::SendMessageV2>(&fields), Err(FieldError::Number { .. })),
+                "{number:?}"
+            );
+        }
+        // Elsewhere it counts as missing.
+        let reset = read::<request::ResetOffset>(&[
+            ("group", "g"),
+            ("topic", "t"),
+            ("queueId", "x"),
+            ("timestamp", "-1"),
+        ]);
+        assert_eq!(reset.unwrap().queue_id, QueueId(-1));
+        assert_eq!(
+            read::<request::GetMinOffset>(&[("topic", "t"), ("queueId", "x")]),
+            Err(FieldError::Missing { field: "queueId" })
+        );
+    }
+
+    #[test]
+    fn booleans_are_true_or_not() {
+        for (text, expected) in [("true", true), ("TRUE", true), ("1", false), ("", false), ("yes", false)] {
+            let running = read::<request::GetConsumerRunningInfo>(&[
+                ("consumerGroup", "g"),
+                ("clientId", "c"),
+                ("jstackEnable", text),
+            ]);
+            assert_eq!(running.unwrap().jstack_enable, expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn the_last_of_equal_names_counts_and_case_matters() {
+        let max: request::GetMaxOffset =
+            read(&[("topic", "a"), ("Topic", "x"), ("queueId", "1"), ("topic", "b"), ("unknown", "y")])
+                .unwrap();
+        assert_eq!((max.topic, max.queue_id, max.committed), ("b", QueueId(1), true));
+    }
+
+    #[test]
+    fn empty_optional_text_is_none() {
+        let header = read::<request::DeleteTopicFromNamesrv>(&[("topic", "t"), ("clusterName", "")]).unwrap();
+        assert_eq!(header.cluster_name, None);
+        assert_eq!(read::<response::GetKvConfig>(&[]).unwrap().value, None);
+    }
+}
