@@ -25,7 +25,7 @@ use ferromq_protocol::{code, encode, version};
 use tokio::time::{Instant, Sleep};
 
 use crate::inbox::{Filled, Inbox};
-use crate::limits::{Limiter, READ_BYTES, TURN_BYTES, UNSENT_PAUSE_BYTES, count};
+use crate::limits::{FREE_UNREAD_BYTES, Limiter, READ_BYTES, TURN_BYTES, UNSENT_PAUSE_BYTES, count};
 use crate::peer::{Closed, Peer, SendError};
 use crate::stream::Stream;
 
@@ -256,7 +256,8 @@ impl<S: Session> Connection<S> {
                 Read::Paused if self.is_paused() => break,
                 Read::Paused => {}
                 Read::Some { bytes, .. } => {
-                    budget = budget.saturating_sub(bytes);
+                    // Small reads count for more than their bytes: they take a turn each.
+                    budget = budget.saturating_sub(bytes.max(FREE_UNREAD_BYTES));
                     if budget == 0 {
                         cx.waker().wake_by_ref();
                         break;

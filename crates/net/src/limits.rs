@@ -32,7 +32,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 pub(crate) const READ_BYTES: usize = 128 * 1024;
 
 /// What one turn of a connection reads at most before it lets the others run.
-pub const TURN_BYTES: usize = 512 * 1024;
+pub const TURN_BYTES: usize = 256 * 1024;
 
 /// While more than this waits to be written, nothing more is handed over or read. It bounds what a client that does
 /// not read costs: so much, one answer, and what it was promised before.
@@ -41,17 +41,27 @@ pub const UNSENT_PAUSE_BYTES: usize = 1024 * 1024;
 /// Frames up to this size are received without asking the process-wide budget.
 pub const FREE_UNREAD_BYTES: usize = 16 * 1024;
 
-/// The limits of one process. The defaults suit a broker with some thousands of clients.
+/// The limits of one process; the page above says what happens at each. The defaults suit a broker with some
+/// thousands of clients.
 #[derive(Clone, Debug)]
 pub struct Limits {
+    /// Connections, all listeners together.
     pub connections: u64,
+    /// Bytes of large frames that are being received, all connections together.
     pub unread_bytes: u64,
+    /// Bytes that one connection may have unwritten.
     pub unsent_bytes: usize,
+    /// The same, all connections together.
     pub unsent_bytes_total: u64,
+    /// Our calls to one peer that wait for their reply.
     pub calls: usize,
+    /// Without a byte in either direction.
     pub idle: Duration,
+    /// From the first byte of a connection to its first frame.
     pub handshake: Duration,
+    /// From the first to the last byte of a large frame.
     pub frame: Duration,
+    /// For which a silent connection keeps its buffers.
     pub spare: Duration,
 }
 

@@ -3,6 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use crate::support::{self, TestServer, ask, request};
+use ferromq_net::limits::TURN_BYTES;
 use ferromq_protocol::frame::{Encoding, FRAME_LEN_MAX};
 
 #[tokio::test]
@@ -131,4 +132,96 @@ async fn requests_before_a_broken_frame_are_still_answered() {
     client.write(&[0xff; 64]).await;
     assert!(client.is_cut_off().await);
     support::eventually("the session is told", || server.shared.closed.load(Ordering::SeqCst) == 1).await;
+}
+
+/// A small generator of numbers that look random; the same seed gives the same ones.
+struct Numbers(u64);
+
+impl Numbers {
+    fn below(&mut self, limit: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 % limit as u64) as usize
+    }
+}
+
+#[tokio::test]
+async fn any_mixture_of_sizes_and_pieces_comes_through() {
+    for seed in 1..=8 {
+        let mut numbers = Numbers(0x9e37_79b9_7f4a_7c15_u64.wrapping_mul(seed));
+        let server = TestServer::start();
+        let mut client = server.connect().await;
+        let mut bytes = Vec::new();
+        let mut bodies = Vec::new();
+        for opaque in 0..60 {
+            let len = match numbers.below(4) {
+                0 => numbers.below(100),
+                1 => numbers.below(20_000),
+                2 => 128 * 1024 - 200 + numbers.below(400),
+                _ => numbers.below(600_000),
+            };
+            let body = vec![opaque as u8; len];
+            let code = if numbers.below(2) == 0 { ask::ECHO } else { ask::ECHO_LATER };
+            bytes.extend(request(Encoding::Json, code, opaque, &body));
+            bodies.push(body);
+        }
+        let (mut from, mut to) = tokio::io::split(client.stream);
+        let writer = tokio::spawn(async move {
+            let mut rest = &bytes[..];
+            while !rest.is_empty() {
+                let longest = [10, 5_000, 300_000][numbers.below(3)];
+                let piece;
+                (piece, rest) = rest.split_at(rest.len().min(1 + numbers.below(longest)));
+                tokio::io::AsyncWriteExt::write_all(&mut to, piece).await.unwrap();
+                if numbers.below(3) == 0 {
+                    tokio::task::yield_now().await;
+                }
+            }
+            to
+        });
+        client = {
+            let mut reader = support::Client::new(tokio::io::join(&mut from, tokio::io::sink()));
+            for _ in 0..bodies.len() {
+                let reply = reader.receive().await;
+                assert!(reply.body == bodies[reply.opaque as usize], "seed {seed}, request {}", reply.opaque);
+                bodies[reply.opaque as usize] = b"answered".to_vec();
+            }
+            support::Client::new(from.unsplit(writer.await.unwrap()))
+        };
+        drop(client);
+        assert_eq!(server.limiter.unsent.used(), 0);
+    }
+}
+
+#[test]
+fn a_client_that_never_pauses_does_not_starve_the_others() {
+    // As in production, the runtime looks for new events between turns, not only when it has nothing to do.
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().event_interval(1).build().unwrap();
+    runtime.block_on(async {
+        let server = TestServer::start();
+        let mut greedy = server.connect().await;
+        greedy.ask(ask::ECHO, 1, b"").await;
+        let mut oneway = Vec::new();
+        let head = ferromq_protocol::header::Head::oneway(ask::ECHO, 1);
+        ferromq_protocol::encode::begin(&mut oneway, Encoding::Json, head, None)
+            .finish_with(&[0; 50])
+            .unwrap();
+        let per_turn = (TURN_BYTES / oneway.len()) as u64;
+        let flood = tokio::spawn(async move {
+            let oneway = oneway.repeat(10_000);
+            loop {
+                greedy.write(&oneway).await;
+            }
+        });
+        let mut modest = server.connect().await;
+        for opaque in 0..30 {
+            let before = server.shared.requests.load(Ordering::SeqCst);
+            modest.ask(ask::ECHO, opaque, b"").await;
+            let between = server.shared.requests.load(Ordering::SeqCst) - before;
+            assert!(between < 4 * per_turn, "{between} requests came first, {per_turn} in one turn");
+        }
+        flood.abort();
+    });
 }
