@@ -99,6 +99,11 @@ pub trait Disk: Send + Sync + 'static {
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
     /// Space around a path.
     fn space(&self, path: &Path) -> io::Result<Space>;
+    /// A handle for syncing a whole file system at once, for when very many of its files were written; `None` if this
+    /// disk cannot do that, or not with errors reported.
+    fn file_system(&self, _path: &Path) -> io::Result<Option<Box<dyn FileSystem>>> {
+        Ok(None)
+    }
     /// Names the time since when nothing that was written can have been lost but by a failing disk: it changes with
     /// every boot of the machine. `None` if that is not known.
     fn session(&self) -> Option<u64> {
@@ -107,6 +112,13 @@ pub trait Disk: Send + Sync + 'static {
     /// Takes the exclusive lock on `path` (created if absent) that Java's broker takes too, and keeps it until the
     /// returned value is dropped. `None` if another process holds it.
     fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn DiskLock>>>;
+}
+
+/// A file system, opened.
+pub trait FileSystem: Send + Sync {
+    /// Makes durable every byte and every name written before the call. Reports failures since the handle was opened,
+    /// also those of write-back that nobody waited for.
+    fn sync(&self) -> io::Result<()>;
 }
 
 /// A held lock. Dropping it releases the lock.

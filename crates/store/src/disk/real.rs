@@ -16,7 +16,7 @@ use ferromq_protocol::types::TimestampMs;
 use rustix::fs::{Advice, AtFlags, CWD, FallocateFlags, Mode, OFlags, RenameFlags, SeekFrom};
 use rustix::io::{Errno, ReadWriteFlags};
 
-use super::{Access, DirEntry, Disk, DiskFile, DiskLock, Fill, Space};
+use super::{Access, DirEntry, Disk, DiskFile, DiskLock, FileSystem, Fill, Space};
 
 /// The kernel takes at most this many slices per call.
 const MAX_SLICES: usize = 1024;
@@ -30,6 +30,15 @@ pub struct RealDisk {
 
 struct RealFile {
     file: File,
+}
+
+/// Errors are counted from the opening of the descriptor on.
+struct RealFileSystem(File);
+
+impl FileSystem for RealFileSystem {
+    fn sync(&self) -> io::Result<()> {
+        Ok(rustix::fs::syncfs(&self.0)?)
+    }
 }
 
 /// Keeps one descriptor for its whole life: the lock belongs to the descriptor.
@@ -131,6 +140,15 @@ impl Disk for RealDisk {
         let stat = rustix::fs::statvfs(path)?;
         let bytes = |blocks: u64| blocks.saturating_mul(stat.f_frsize);
         Ok(Space { total: bytes(stat.f_blocks), free: bytes(stat.f_bfree), available: bytes(stat.f_bavail) })
+    }
+
+    fn file_system(&self, path: &Path) -> io::Result<Option<Box<dyn FileSystem>>> {
+        // Earlier kernels sync as well, but keep errors to themselves.
+        let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+        let mut numbers = release.split('.').map_while(|part| part.parse::<u32>().ok());
+        let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+        let handle = (version >= (5, 8)).then(|| File::open(path).map(RealFileSystem));
+        Ok(handle.transpose()?.map(|handle| Box::new(handle) as Box<dyn FileSystem>))
     }
 
     fn session(&self) -> Option<u64> {

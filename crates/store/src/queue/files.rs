@@ -17,7 +17,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use super::entry::ENTRY_SIZE;
 use super::side_file::Stamping;
 use super::{Queue, QueueError};
-use crate::disk::{Access, Disk, DiskFile, Fill};
+use crate::disk::{Access, Disk, DiskFile, FileSystem, Fill};
 use crate::layout::{offset_name, parse_offset_name};
 
 /// Where queue files lie and how large they are.
@@ -47,12 +47,17 @@ pub(crate) struct Files {
     access: Access,
     descriptors: RwLock<Descriptors>,
     unsynced: Mutex<Unsynced>,
+    /// For syncing more files than are worth opening one by one.
+    file_system: RwLock<Option<Box<dyn FileSystem>>>,
     /// Queues with entries that are not in their files yet.
     pub(super) dirty: Mutex<Vec<Arc<Queue>>>,
     next_serial: AtomicU32,
     /// To be renewed whenever a directory of a topic appears or goes.
     pub(super) stamping: Stamping,
 }
+
+/// Each costs about a write of the journal; a whole file system is synced with one, but with everybody's data.
+const SINGLE_SYNCS_MAX: usize = 256;
 
 /// What was written since the last sync.
 #[derive(Default)]
@@ -74,6 +79,7 @@ impl Files {
             access: config.access,
             descriptors: RwLock::new(Descriptors::new(config.open_files_max)),
             unsynced: Mutex::default(),
+            file_system: RwLock::default(),
             dirty: Mutex::default(),
             next_serial: AtomicU32::new(0),
         }
@@ -124,35 +130,41 @@ impl Files {
     }
 
     /// Creates a file, and the directories of its queue if this is their first. An existing file of full length is
-    /// taken over: a process that crashed created it and nothing else knows of it.
+    /// taken over: it is from before a crash, and what it holds comes from the log again.
     pub(super) fn create(&self, queue: &Arc<Queue>, number: u32) -> Result<Arc<dyn DiskFile>, QueueError> {
         let path = self.path(queue, number);
-        let dir = self.queue_dir(queue.topic(), queue.id());
-        let mut created = self.disk.create(&path, self.file_size, Fill::Sparse, &self.staging);
-        if created.as_ref().is_err_and(|error| error.kind() == ErrorKind::NotFound) {
-            self.disk.create_dir_all(&dir).map_err(QueueError::io("create", &dir))?;
-            self.stamping.renew();
-            let mut unsynced = self.unsynced.lock();
-            unsynced.directories.insert(self.dir.clone());
-            unsynced.directories.insert(self.dir.join(queue.topic()));
-            drop(unsynced);
-            created = self.disk.create(&path, self.file_size, Fill::Sparse, &self.staging);
-        }
-        let file = match created {
-            Ok(file) => file,
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-                let file = self.disk.open(&path, self.access).map_err(QueueError::io("open", &path))?;
+        let file = match self.disk.open(&path, self.access) {
+            Ok(file) => {
                 let found = file.len().map_err(QueueError::io("measure", &path))?;
                 if found != self.file_size {
                     return Err(QueueError::Length { path, found, expected: self.file_size });
                 }
                 file
             }
-            Err(error) => return Err(QueueError::io("create", &path)(error)),
+            Err(error) if error.kind() == ErrorKind::NotFound => self.create_new(queue, &path)?,
+            Err(error) => return Err(QueueError::io("open", &path)(error)),
         };
-        self.unsynced.lock().directories.insert(dir);
+        self.unsynced.lock().directories.insert(self.queue_dir(queue.topic(), queue.id()));
         self.descriptors.write().insert(FileKey { serial: queue.serial(), number }, Arc::clone(&file));
         Ok(file)
+    }
+
+    fn create_new(&self, queue: &Queue, path: &Path) -> Result<Arc<dyn DiskFile>, QueueError> {
+        let create = || self.disk.create(path, self.file_size, Fill::Sparse, &self.staging);
+        let created = match create() {
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                let dir = self.queue_dir(queue.topic(), queue.id());
+                self.disk.create_dir_all(&dir).map_err(QueueError::io("create", &dir))?;
+                self.stamping.renew();
+                let mut unsynced = self.unsynced.lock();
+                unsynced.directories.insert(self.dir.clone());
+                unsynced.directories.insert(self.dir.join(queue.topic()));
+                drop(unsynced);
+                create()
+            }
+            result => result,
+        };
+        created.map_err(QueueError::io("create", path))
     }
 
     /// Writes whole entries and remembers that the file has to be synced.
@@ -215,7 +227,24 @@ impl Files {
         result
     }
 
+    /// Opens what syncing very many files takes. From here on its errors count.
+    pub(super) fn open_file_system(&self) -> Result<(), QueueError> {
+        if self.is_writable() && self.file_system.read().is_none() {
+            let opened = match self.disk.file_system(&self.dir) {
+                Err(error) if error.kind() == ErrorKind::NotFound => None,
+                result => result.map_err(QueueError::io("open", &self.dir))?,
+            };
+            *self.file_system.write() = opened;
+        }
+        Ok(())
+    }
+
     fn sync_all(&self, taken: &Unsynced) -> Result<(), QueueError> {
+        if taken.files.len() > SINGLE_SYNCS_MAX
+            && let Some(file_system) = &*self.file_system.read()
+        {
+            return file_system.sync().map_err(QueueError::io("sync the file system of", &self.dir));
+        }
         for (key, queue) in &taken.files {
             let file = match self.open(queue, key.number) {
                 Ok(file) => file,

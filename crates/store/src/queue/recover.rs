@@ -164,10 +164,8 @@ pub struct Gap {
 /// How many entries are checked against the log, from the end of a queue backwards, before giving up.
 const CLAIMS_MAX: i64 = 1_000;
 /// Bytes of the first read of a file, and of those that follow.
-const FIRST_CHUNK: usize = 200 * ENTRY_SIZE;
+const FIRST_CHUNK: usize = 4_096;
 const CHUNK: usize = 3_000 * ENTRY_SIZE;
-/// What file systems allocate at least.
-const BLOCK: u64 = 4_096;
 /// Topics of queues that list messages of other topics (`%LMQ%…`).
 const MULTI_DISPATCH_PREFIX: &str = "%LMQ%";
 
@@ -255,8 +253,8 @@ impl Queues {
                 }
                 continue;
             }
-            if leftovers {
-                self.leftovers.lock().push(Arc::clone(&queue));
+            if let Some(end) = leftovers {
+                self.leftovers.lock().push((Arc::clone(&queue), end));
             }
             loaded.queues += 1;
             loaded.end_physical = loaded.end_physical.max(end);
@@ -363,8 +361,12 @@ impl Queues {
     /// A file that cannot be erased.
     pub fn finish_recovery(&self) -> Result<(), QueueError> {
         let leftovers = std::mem::take(&mut *self.leftovers.lock());
-        for queue in &leftovers {
-            queue.erase_behind_end()?;
+        for (queue, end) in &leftovers {
+            // Most got back from the log exactly what they had.
+            let starts_elsewhere = queue.place(queue.min_offset().0).0 > 0;
+            if queue.max_offset().0 < *end || (queue.has_no_file() && starts_elsewhere) {
+                queue.erase_behind_end()?;
+            }
         }
         Ok(())
     }
@@ -465,6 +467,11 @@ impl Queue {
         Ok(None)
     }
 
+    /// Whether nothing of the queue is in a file, as far as is known.
+    fn has_no_file(&self) -> bool {
+        self.tail.lock().first_file == NO_FILE
+    }
+
     /// Forgets all entries and starts at offset 0.
     fn clear(&self) {
         let mut tail = self.tail.lock();
@@ -499,10 +506,11 @@ impl Queue {
         let dir = files.queue_dir(self.topic(), self.id());
         let max = self.max_offset().0;
         let (end_file, end_index) = self.place(max);
+        let begin_file = if self.has_no_file() { self.place(self.min_offset().0).0 } else { 0 };
         let mut kept = false;
         for entry in files.disk.list(&dir).map_err(QueueError::io("list", &dir))? {
             let Some(number) = files.number_of(&entry.name) else { continue };
-            if number > end_file || (number == end_file && end_index == 0) {
+            if number < begin_file || number > end_file || (number == end_file && end_index == 0) {
                 files.remove(self, number)?;
                 continue;
             }
@@ -546,23 +554,43 @@ fn zero_what_is_not(file: &dyn DiskFile, from: u64, to: u64) -> io::Result<bool>
     Ok(changed)
 }
 
-/// Position of the first byte in a range that is not zero.
-fn first_not_zero(file: &dyn DiskFile, from: u64, to: u64, buffer: &mut Vec<u8>) -> io::Result<Option<u64>> {
-    let mut at = from;
-    while at < to {
-        // To the end of the block first: whether later blocks hold anything the file system knows.
-        let end = (at + 1).next_multiple_of(BLOCK).min(to);
-        buffer.resize(usize::try_from(end - at).unwrap_or(0), 0);
-        let read = file.read_at(buffer, at)?;
-        if let Some(found) = buffer[..read].iter().position(|byte| *byte != 0) {
-            return Ok(Some(at + found as u64));
+/// The bytes in a range that are not zero: position of the first and behind the last.
+#[derive(Clone, Copy)]
+struct Data {
+    first: u64,
+    end: u64,
+}
+
+impl Data {
+    fn of(bytes: &[u8], at: u64) -> Option<Self> {
+        let first = bytes.iter().position(|byte| *byte != 0)?;
+        let last = bytes.iter().rposition(|byte| *byte != 0)?;
+        Some(Self { first: at + first as u64, end: at + last as u64 + 1 })
+    }
+
+    /// Looks through a range of a file without reading its holes.
+    fn find(file: &dyn DiskFile, from: u64, to: u64, buffer: &mut Vec<u8>) -> io::Result<Option<Self>> {
+        let mut found: Option<Self> = None;
+        let mut at = from;
+        while let Some(data) = file.next_data(at)?.filter(|data| *data < to) {
+            at = data.max(at);
+            buffer.resize(usize::try_from(to - at).unwrap_or(CHUNK).min(CHUNK), 0);
+            let read = file.read_at(buffer, at)?;
+            if read == 0 {
+                break;
+            }
+            found = Self::join(found, Self::of(&buffer[..read], at));
+            at += read as u64;
         }
-        match file.next_data(end)? {
-            Some(data) => at = data,
-            None => break,
+        Ok(found)
+    }
+
+    fn join(before: Option<Self>, after: Option<Self>) -> Option<Self> {
+        match (before, after) {
+            (Some(before), Some(after)) => Some(Self { end: after.end, ..before }),
+            (before, after) => before.or(after),
         }
     }
-    Ok(None)
 }
 
 /// Reads the files of one queue and puts into it what is to be kept.
@@ -581,17 +609,17 @@ struct FileScan {
     count: i64,
     /// The first kept entry that is no blank, with its index.
     first: Option<(i64, Entry)>,
-    /// Something lies behind the kept entries.
-    leftovers: bool,
+    /// What lies behind the kept entries.
+    leftovers: Option<Data>,
 }
 
 impl Scan<'_, '_> {
-    /// Whether there is something to erase behind the end of the queue.
-    fn run(mut self, names: &[DirEntry]) -> Result<bool, EntriesError> {
+    /// Where something ends that lies behind the end of the queue, if anything does.
+    fn run(mut self, names: &[DirEntry]) -> Result<Option<i64>, EntriesError> {
         let files = self.queue.files();
         let numbers = self.numbers(names)?;
         let (Some(&first_file), Some(&last_file)) = (numbers.first(), numbers.last()) else {
-            return Ok(false);
+            return Ok(None);
         };
 
         // The newest file that begins with something to keep; those before it are full.
@@ -599,15 +627,20 @@ impl Scan<'_, '_> {
         while number > first_file && !self.keeps(&self.first_entry(number)?) {
             number -= 1;
         }
-        let scan = self.scan_file(number, number == first_file)?;
+        let scan = self.scan_file(number, 0, number == first_file)?;
         let per_file = files.entries_per_file();
         let max = i64::from(number) * per_file + scan.count;
+        let behind = match scan.leftovers {
+            _ if number < last_file => Some(i64::MAX),
+            Some(data) => {
+                let end = i64::try_from(data.end.div_ceil(ENTRY_SIZE as u64)).unwrap_or(i64::MAX);
+                Some(i64::from(number) * per_file + end)
+            }
+            None => None,
+        };
         if max == 0 {
             // Nothing to keep: the queue begins where its next record says, maybe in another file.
-            if files.is_writable() {
-                self.queue.reset()?;
-            }
-            return Ok(false);
+            return Ok(behind.or(Some(i64::MAX)));
         }
         let start = i64::from(first_file) * per_file;
         let (min, min_lies) = match scan.first {
@@ -623,7 +656,7 @@ impl Scan<'_, '_> {
             end_physical: PhysicalOffset(0),
         });
         let kept = self.drop_wrong_records(QueueOffset(start), QueueOffset(max))?;
-        Ok(scan.leftovers || number < last_file || kept.0 < max)
+        Ok(if kept.0 < max { Some(i64::MAX) } else { behind })
     }
 
     /// The numbers of the queue's files, which follow each other.
@@ -682,18 +715,19 @@ impl Scan<'_, '_> {
         self.loaded.findings.push(QueueFinding { path, offset: QueueOffset(offset), kind });
     }
 
-    fn scan_file(&mut self, number: u32, is_first: bool) -> Result<FileScan, QueueError> {
+    /// Scans a file from an index on; what is before it counts as blank.
+    fn scan_file(&mut self, number: u32, from: i64, is_first: bool) -> Result<FileScan, QueueError> {
         let files = self.queue.files();
         let file = files.open(self.queue, number)?;
         let io = |error| QueueError::io("read", &files.path(self.queue, number))(error);
         let base = i64::from(number) * files.entries_per_file();
-        let mut scan = FileScan::default();
+        let mut scan = FileScan { count: from, ..FileScan::default() };
         let mut end = PhysicalOffset(0);
-        let mut at = 0;
+        let mut at = u64::try_from(from).unwrap_or(0) * ENTRY_SIZE as u64;
+        let mut read = 0;
         'file: while at < files.file_size {
-            let chunk = if at == 0 { FIRST_CHUNK } else { CHUNK };
-            self.buffer.resize(chunk, 0);
-            let read = file.read_at(self.buffer, at).map_err(io)?;
+            self.buffer.resize(if at == 0 { FIRST_CHUNK } else { CHUNK }, 0);
+            read = file.read_at(self.buffer, at).map_err(io)?;
             if read < ENTRY_SIZE {
                 break;
             }
@@ -720,16 +754,19 @@ impl Scan<'_, '_> {
                 scan.count += 1;
             }
             at += (read / ENTRY_SIZE * ENTRY_SIZE) as u64;
+            read = 0;
         }
         let behind = u64::try_from(scan.count).unwrap_or(0) * ENTRY_SIZE as u64;
-        let data = first_not_zero(file.as_ref(), behind, files.file_size, self.buffer).map_err(io)?;
-        scan.leftovers = data.is_some();
-        if let Some(data) = data
+        let in_buffer = behind.checked_sub(at).and_then(|index| usize::try_from(index).ok());
+        let near = in_buffer.and_then(|index| Data::of(self.buffer[..read].get(index..)?, behind));
+        let far = Data::find(file.as_ref(), (at + read as u64).max(behind), files.file_size, self.buffer);
+        scan.leftovers = Data::join(near, far.map_err(io)?);
+        if let Some(data) = scan.leftovers
             && is_first
             && scan.count == 0
-            && data > 0
+            && data.first > 0
         {
-            self.restore_blanks(number, &file, data / ENTRY_SIZE as u64, &mut scan)?;
+            self.restore_blanks(number, &file, data.first / ENTRY_SIZE as u64, &mut scan)?;
         }
         Ok(scan)
     }
@@ -757,10 +794,8 @@ impl Scan<'_, '_> {
         self.finding(number, base, QueueFault::BlanksMissing(index));
         if files.is_writable() {
             self.queue.fill_before_first(number, file, index)?;
-            *scan = self.scan_file(number, false)?;
-        } else {
-            *scan = FileScan { count: index + 1, first: Some((index, entry)), leftovers: true };
         }
+        *scan = self.scan_file(number, index, false)?;
         Ok(())
     }
 

@@ -26,8 +26,8 @@ pub struct Queues {
     batch_dir: PathBuf,
     batch_topics: RwLock<HashSet<String>>,
     topics: RwLock<Topics>,
-    /// Queues with something behind their end, until recovery erases it.
-    pub(super) leftovers: Mutex<Vec<Arc<Queue>>>,
+    /// Queues with something behind their end, and the offset where that ends, until recovery erases it.
+    pub(super) leftovers: Mutex<Vec<(Arc<Queue>, i64)>>,
     /// Held by whoever changes files.
     pub(super) turn: Mutex<FlushBuffer>,
 }
@@ -85,6 +85,7 @@ impl Queues {
         let topics = self.files.disk.list(dir).map_err(QueueError::io("list", dir))?;
         *self.batch_topics.write() =
             topics.into_iter().filter(|entry| entry.is_dir).map(|entry| entry.name).collect();
+        self.files.open_file_system()?;
         self.deletions.load()
     }
 

@@ -207,6 +207,19 @@ fn a_first_file_of_zeros_holds_nothing_and_blanks_are_written_when_its_message_c
 }
 
 #[test]
+fn a_queue_that_comes_back_elsewhere_leaves_no_file_behind() {
+    let restart = Restart::after(5).keep_below(0);
+    let (queues, _) = restart.load().unwrap();
+    let mut replayed = Replayed::default();
+    replay(&queues, 27, entry(27), &mut replayed);
+    queues.finish_recovery().unwrap();
+    queues.flush().unwrap();
+    assert!(!restart.path(0).exists() && restart.path(400).exists());
+    let (queues, loaded) = restart.keep_below(5000).load().unwrap();
+    assert_eq!((bounds(&queues), loaded.findings.len()), ((27, 28, 2800), 0));
+}
+
+#[test]
 fn a_last_blank_does_not_hide_the_messages_below_two_gigabytes() {
     let restart = Restart::after(3);
     restart.edit(0, |bytes| bytes[60..80].copy_from_slice(&Entry::BLANK.encode()));
