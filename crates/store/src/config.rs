@@ -6,6 +6,7 @@ use std::time::Duration;
 use jiff::tz::TimeZone;
 
 use crate::dispatch::DelayLevels;
+use crate::retention::RetentionRules;
 
 /// When a record counts as stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -72,6 +73,12 @@ pub struct StoreConfig {
     pub checkpoint_bytes: u64,
     /// ... or this time.
     pub checkpoint_interval: Duration,
+    /// What may be removed, and when, until [`crate::Store::set_retention`] says otherwise.
+    pub retention: RetentionRules,
+    /// Between two looks at what may be removed, and at how full the disks are.
+    pub clean_interval: Duration,
+    /// Nothing is removed for so long after the start.
+    pub clean_delay: Duration,
 }
 
 impl StoreConfig {
@@ -104,6 +111,9 @@ impl StoreConfig {
             write_behind_interval: Duration::from_secs(1),
             checkpoint_bytes: 256 << 20,
             checkpoint_interval: Duration::from_secs(60),
+            retention: RetentionRules::default(),
+            clean_interval: Duration::from_secs(10),
+            clean_delay: Duration::from_secs(60),
         }
     }
 }

@@ -24,6 +24,7 @@ use crate::log::Log;
 use crate::log::tail::{SealedGroup, Tail};
 use crate::queue::Queues;
 use crate::replication::Replication;
+use crate::retention::Retention;
 use crate::running::Directory;
 use crate::signal::Signal;
 use crate::sync::SyncToken;
@@ -35,6 +36,7 @@ pub(crate) struct Signals {
     pub(crate) commit: Signal,
     pub(crate) sync: Signal,
     pub(crate) write_behind: Signal,
+    pub(crate) clean: Signal,
     pub(crate) stopping: AtomicBool,
 }
 
@@ -45,6 +47,7 @@ pub(crate) struct Counters {
     pub(crate) records: AtomicU64,
     pub(crate) corrupt_records: AtomicU64,
     pub(crate) skipped_records: AtomicU64,
+    pub(crate) removed_segments: AtomicU64,
 }
 
 /// See the head of this file.
@@ -70,6 +73,7 @@ pub(crate) struct Engine {
     pub(crate) write_behind: WriteBehindToken,
     pub(crate) flushed: AtomicU64,
     pub(crate) replication: Replication,
+    pub(crate) retention: Retention,
     pub(crate) signals: Signals,
     pub(crate) counters: Counters,
     pub(crate) skip_corrupt_records: AtomicBool,

@@ -27,6 +27,7 @@ pub mod queue;
 pub mod read;
 mod recover;
 pub mod replication;
+pub mod retention;
 mod running;
 mod signal;
 pub mod state_file;

@@ -32,6 +32,7 @@ use crate::queue::{Boundary, ENTRY_SIZE, EntriesError, Queue, QueueConfig, Queue
 use crate::read::{Plan, ReadError, ReadRequest};
 use crate::recover::{OpenError, RecoveryReport, recover};
 use crate::replication::{LogListener, Pin, Replication};
+use crate::retention::{Retention, RetentionRules};
 use crate::running::{Directory, DirectoryError};
 use crate::signal::Signal;
 use crate::sync::Syncer;
@@ -99,6 +100,8 @@ pub struct StoreStatus {
     pub corrupt_records: u64,
     /// Damaged records left out of answers.
     pub skipped_records: u64,
+    /// Files of the log that were removed because they were old or the disk was full.
+    pub removed_segments: u64,
 }
 
 /// What a store does on its own, each on a thread.
@@ -110,17 +113,20 @@ pub enum Loop {
     Sync,
     /// Writes queue and index entries and the checkpoint.
     WriteBehind,
+    /// Removes what is old, and watches how full the disks are.
+    Clean,
 }
 
 impl Loop {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Commit, Self::Sync, Self::WriteBehind];
+    pub const ALL: [Self; 4] = [Self::Commit, Self::Sync, Self::WriteBehind, Self::Clean];
 
     fn thread_name(self) -> &'static str {
         match self {
             Self::Commit => "store-commit",
             Self::Sync => "store-sync",
             Self::WriteBehind => "store-behind",
+            Self::Clean => "store-clean",
         }
     }
 }
@@ -187,6 +193,7 @@ impl Store {
             // Entries that recovery put back are in memory only.
             flushed: AtomicU64::new(recovered.report.scanned_from.min(end.position)),
             replication: Replication::new(end.position),
+            retention: Retention::new(&config, clock.elapsed()),
             signals: Signals::default(),
             counters: Counters::default(),
             skip_corrupt_records: AtomicBool::new(config.skip_corrupt_records),
@@ -356,6 +363,16 @@ impl Store {
         self.core.earliest_store_time()
     }
 
+    /// Changes what may be removed, and when.
+    pub fn set_retention(&self, rules: RetentionRules) {
+        self.core.set_retention(rules);
+    }
+
+    /// Removes what is old enough in the next rounds, whatever the hour.
+    pub fn request_cleaning(&self) {
+        self.core.request_cleaning();
+    }
+
     /// Where everything lies.
     #[must_use]
     pub fn layout(&self) -> &Layout {
@@ -511,6 +528,7 @@ impl Store {
             records: counters.records.load(Ordering::Relaxed),
             corrupt_records: counters.corrupt_records.load(Ordering::Relaxed),
             skipped_records: counters.skipped_records.load(Ordering::Relaxed),
+            removed_segments: counters.removed_segments.load(Ordering::Relaxed),
         }
     }
 
@@ -537,6 +555,7 @@ impl Engine {
             Loop::Commit => self.commit_step(),
             Loop::Sync => self.sync_step(),
             Loop::WriteBehind => self.write_behind_step(),
+            Loop::Clean => self.clean_step(),
         }
     }
 
@@ -545,6 +564,7 @@ impl Engine {
             Loop::Commit => &self.signals.commit,
             Loop::Sync => &self.signals.sync,
             Loop::WriteBehind => &self.signals.write_behind,
+            Loop::Clean => &self.signals.clean,
         }
     }
 

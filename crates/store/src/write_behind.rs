@@ -13,7 +13,7 @@ use crate::checkpoint::{CheckpointFile, StoreCheckpoint};
 use crate::commit::WRITE_BEHIND_BYTES_MAX;
 use crate::engine::Engine;
 use crate::health::Trouble;
-use crate::layout::physical;
+use crate::layout::{physical, position};
 use crate::log::Mark;
 use crate::queue::{QueueError, TableStamp};
 use crate::running::DirectoryError;
@@ -107,6 +107,11 @@ impl Engine {
                 false
             }
         }
+    }
+
+    /// Up to where the checkpoint says that queues are durable.
+    pub(crate) fn checkpoint_position(&self) -> u64 {
+        position(self.write_behind.lock().checkpoint.current().queue_position)
     }
 
     /// Writes a checkpoint of what is there now. `false` if that failed, or if somebody else is about to.
