@@ -1,10 +1,15 @@
 //! What clients see of a broker, through real connections.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking")]
+#![allow(unreachable_pub, reason = "one binary, many modules")]
 
 mod admin;
+mod bad_input;
 mod clients;
+mod limits;
 mod offsets;
 mod pull;
 mod refusals;
+mod registration;
 mod rows;
 mod send;
 mod support;

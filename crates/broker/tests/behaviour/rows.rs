@@ -92,6 +92,9 @@ fn filled(text: &str, broker: &str, earlier: &Earlier) -> String {
 }
 
 fn placeholder(inside: &str, broker: &str, earlier: &Earlier) -> Option<String> {
+    if inside.contains(['{', '"']) {
+        return None;
+    }
     if inside == "broker" {
         return Some(broker.to_owned());
     }

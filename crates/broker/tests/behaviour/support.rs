@@ -14,7 +14,9 @@ use ferromq_broker::broker::Broker;
 use ferromq_broker::server::{self, RunningBroker, Surroundings};
 use ferromq_config::broker::{BrokerConfig, BrokerSources};
 use ferromq_config::host::Host;
+use ferromq_config::namesrv::{NamesrvConfig, NamesrvSources};
 use ferromq_config::source::Assignment;
+use ferromq_namesrv::server::RunningNameServer;
 use ferromq_net::limits::{Limiter, Limits};
 use ferromq_net::tls::{Acceptor, ServerTls};
 use ferromq_protocol::code::request;
@@ -162,6 +164,51 @@ fn surroundings() -> Surroundings {
     }
 }
 
+/// A name server beside the broker.
+pub struct TestNameServer {
+    _runtime: Runtime,
+    running: RunningNameServer,
+    _directory: TempDir,
+}
+
+impl TestNameServer {
+    pub fn start() -> Self {
+        Self::on(0)
+    }
+
+    pub fn on(port: u16) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let mut sources = NamesrvSources::new(|_| None);
+        let mut set = |key: &str, value: String| {
+            sources.command_line.push(Assignment::command_line("--set", key, value));
+        };
+        set("listenPort", port.to_string());
+        set("kvConfigPath", directory.path().join("kv.json").display().to_string());
+        let config = NamesrvConfig::load(&Host::fictitious(), &sources).unwrap();
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let surroundings = ferromq_namesrv::server::Surroundings {
+            limiter: Limiter::new(Limits::default()),
+            acceptor: Arc::new(Acceptor::new(ServerTls::default()).unwrap()),
+            connector: None,
+            own_broker: None,
+        };
+        let running = {
+            let _guard = runtime.enter();
+            ferromq_namesrv::server::start(config, surroundings).unwrap()
+        };
+        Self { _runtime: runtime, running, _directory: directory }
+    }
+
+    pub fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.running.address().port())
+    }
+
+    pub fn client(&self) -> Client {
+        Client::connect(self.address().parse().unwrap())
+    }
+}
+
 /// One connection.
 pub struct Client {
     stream: TcpStream,
@@ -196,6 +243,18 @@ impl Client {
 
     pub fn local(&self) -> SocketAddr {
         self.stream.local_addr().unwrap()
+    }
+
+    /// Another handle of the same connection, for another thread that only writes.
+    pub fn split(&self) -> Self {
+        Self {
+            stream: self.stream.try_clone().unwrap(),
+            encoding: self.encoding,
+            opaque: self.opaque,
+            read: Vec::new(),
+            decoder: HeaderDecoder::new(),
+            others: Vec::new(),
+        }
     }
 
     /// Sends a request and returns its opaque number.
