@@ -33,11 +33,6 @@ use crate::registration::Announcements;
 use crate::response::{RequestError, SendError};
 use crate::stats::Stats;
 
-/// A send that was not looked at for so long after it had come is refused (`waitTimeMillsInSendQueue` of Java).
-const SEND_WAIT_MAX: Duration = Duration::from_millis(200);
-/// The same for requests that wait for the disk (`waitTimeMillsInPullQueue` and its kin).
-const REQUEST_WAIT_MAX: Duration = Duration::from_secs(5);
-
 /// Who this broker is.
 #[derive(Clone, Debug)]
 pub struct Identity {
@@ -118,6 +113,7 @@ impl Broker {
         let Parts { identity, config, metadata, store, system_topics, unique_keys, announcements, .. } =
             parts;
         let Parts { clock, disk, .. } = parts;
+        let queue_lock_lifetime = config.clients.queue_lock_lifetime;
         let added_properties = ["false", "true"].map(|trace| {
             let mut added = Vec::new();
             properties::push(&mut added, name::MSG_REGION, &identity.region);
@@ -131,7 +127,7 @@ impl Broker {
             config_version: Mutex::default(),
             metadata,
             clients: Clients::default(),
-            queue_locks: Mutex::default(),
+            queue_locks: Mutex::new(QueueLocks::new(queue_lock_lifetime)),
             stats: Stats::default(),
             store,
             holds: Arc::default(),
@@ -220,7 +216,7 @@ impl Broker {
             return Err(SendError::TooEarly(crate::java_text::date_time(from)));
         }
         let waited = received.elapsed();
-        if waited > SEND_WAIT_MAX {
+        if config.live.send_wait_max.is_some_and(|longest| waited > longest) {
             return Err(SendError::WaitedTooLong { waited_ms: waited.as_millis(), waiting: 0 });
         }
         Ok(())
@@ -229,7 +225,7 @@ impl Broker {
     /// Refuses a request that waited too long for a thread that may wait for the disk.
     pub(crate) fn check_wait(&self, received: Instant) -> Result<(), RequestError> {
         let waited = received.elapsed();
-        if waited > REQUEST_WAIT_MAX {
+        if self.config().live.read_wait_max.is_some_and(|longest| waited > longest) {
             let waiting = self.background.waiting();
             return Err(RequestError::WaitedTooLong { waited_ms: waited.as_millis(), waiting });
         }

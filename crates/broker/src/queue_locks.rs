@@ -1,15 +1,12 @@
 //! Locks that let one client of a group consume a queue in order.
 //!
-//! A lock belongs to a client id, not to a connection: it lasts [`LIFETIME`] from the last renewal, survives the
+//! A lock belongs to a client id, not to a connection: it lasts a fixed time from the last renewal, survives the
 //! client's disconnection and is not kept over restarts. Plain state; `now` is an argument.
 
 use std::time::Duration;
 
 use ferromq_protocol::body::MessageQueue;
 use rustc_hash::FxHashMap;
-
-/// How long a lock holds without being renewed. Clients renew every 20 s and give up after 30 s.
-pub const LIFETIME: Duration = Duration::from_secs(60);
 
 /// Locks of all groups together; beyond, new ones are refused as if somebody held them.
 pub const LOCKS_MAX: usize = 1_000_000;
@@ -21,19 +18,27 @@ struct Lock {
 }
 
 impl Lock {
-    fn has_expired(&self, now: Duration) -> bool {
-        now.saturating_sub(self.renewed) > LIFETIME
+    fn has_expired(&self, now: Duration, lifetime: Duration) -> bool {
+        now.saturating_sub(self.renewed) > lifetime
     }
 }
 
 /// All locks of this broker, by group and queue.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct QueueLocks {
+    /// How long a lock holds without being renewed. Clients renew every 20 s and give up after 30 s.
+    lifetime: Duration,
     groups: FxHashMap<Box<str>, FxHashMap<MessageQueue, Lock>>,
     locks: usize,
 }
 
 impl QueueLocks {
+    /// No locks yet; each will last `lifetime` from its last renewal.
+    #[must_use]
+    pub fn new(lifetime: Duration) -> Self {
+        Self { lifetime, groups: FxHashMap::default(), locks: 0 }
+    }
+
     /// Locks or renews what this client may have and returns it. `now` counts from any fixed moment.
     pub fn lock(
         &mut self,
@@ -53,7 +58,7 @@ impl QueueLocks {
         for queue in queues {
             match locks.get_mut(&queue) {
                 Some(lock) if *lock.client_id == *client_id => lock.renewed = now,
-                Some(lock) if lock.has_expired(now) => {
+                Some(lock) if lock.has_expired(now, self.lifetime) => {
                     *lock = Lock { client_id: client_id.into(), renewed: now };
                 }
                 Some(_) => continue,
@@ -85,13 +90,16 @@ impl QueueLocks {
     /// True while any queue of the group is held by anybody.
     #[must_use]
     pub fn is_held(&self, group: &str, now: Duration) -> bool {
-        self.groups.get(group).is_some_and(|locks| locks.values().any(|lock| !lock.has_expired(now)))
+        self.groups
+            .get(group)
+            .is_some_and(|locks| locks.values().any(|lock| !lock.has_expired(now, self.lifetime)))
     }
 
     /// Forgets expired locks, so that groups which are gone cost nothing. Called now and then.
     pub fn expire(&mut self, now: Duration) {
+        let lifetime = self.lifetime;
         self.groups.retain(|_, locks| {
-            locks.retain(|_, lock| !lock.has_expired(now));
+            locks.retain(|_, lock| !lock.has_expired(now, lifetime));
             !locks.is_empty()
         });
         self.locks = self.groups.values().map(FxHashMap::len).sum();
@@ -114,6 +122,8 @@ impl QueueLocks {
 mod tests {
     use super::*;
 
+    const LIFETIME: Duration = Duration::from_secs(60);
+
     fn queue(queue_id: i32) -> MessageQueue {
         MessageQueue { topic: "T".into(), broker_name: "broker-a".into(), queue_id }
     }
@@ -124,7 +134,7 @@ mod tests {
 
     #[test]
     fn a_held_queue_is_refused_to_others_and_renewed_for_its_holder() {
-        let mut locks = QueueLocks::default();
+        let mut locks = QueueLocks::new(LIFETIME);
         assert_eq!(locks.lock("g", "a", vec![queue(0), queue(1)], at(0)), [queue(0), queue(1)]);
         assert_eq!(locks.lock("g", "b", vec![queue(1), queue(2)], at(1)), [queue(2)]);
         assert_eq!(locks.lock("g", "a", vec![queue(0)], at(50)), [queue(0)]);
@@ -134,7 +144,7 @@ mod tests {
 
     #[test]
     fn an_expired_lock_is_taken_over_exactly_after_its_lifetime() {
-        let mut locks = QueueLocks::default();
+        let mut locks = QueueLocks::new(LIFETIME);
         locks.lock("g", "a", vec![queue(0)], at(0));
         assert_eq!(locks.lock("g", "b", vec![queue(0)], LIFETIME), []);
         let after = LIFETIME + Duration::from_millis(1);
@@ -144,7 +154,7 @@ mod tests {
 
     #[test]
     fn only_the_holder_unlocks() {
-        let mut locks = QueueLocks::default();
+        let mut locks = QueueLocks::new(LIFETIME);
         locks.lock("g", "a", vec![queue(0), queue(1)], at(0));
         locks.unlock("g", "b", &[queue(0)]);
         assert_eq!(locks.lock("g", "b", vec![queue(0)], at(1)), []);
@@ -154,7 +164,7 @@ mod tests {
 
     #[test]
     fn a_group_is_held_until_its_last_lock_expires() {
-        let mut locks = QueueLocks::default();
+        let mut locks = QueueLocks::new(LIFETIME);
         assert!(!locks.is_held("g", at(0)));
         locks.lock("g", "a", vec![queue(0)], at(0));
         locks.lock("g", "a", vec![queue(1)], at(30));
@@ -164,7 +174,7 @@ mod tests {
 
     #[test]
     fn expired_locks_cost_nothing() {
-        let mut locks = QueueLocks::default();
+        let mut locks = QueueLocks::new(LIFETIME);
         for n in 0..1_000 {
             locks.lock(&format!("g{n}"), "a", vec![queue(0)], at(0));
         }

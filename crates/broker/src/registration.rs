@@ -284,7 +284,9 @@ impl Rounds {
     /// Registers what changed; name servers that missed something get everything.
     async fn announce(&mut self) {
         let backlog = self.broker.announcements.take();
-        if backlog.all {
+        // A name server that drops what a registration does not name must be given everything.
+        let whole_table = self.broker.config().registration.changes_with_whole_table;
+        if backlog.all || (whole_table && !backlog.topics.is_empty()) {
             self.look_up().await;
             self.register_all(true).await;
         } else if !backlog.topics.is_empty() {

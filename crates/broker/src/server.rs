@@ -15,6 +15,7 @@ use ferromq_protocol::msg_id::UniqueKeys;
 use ferromq_protocol::types::{Host, QueueId};
 use ferromq_store::clock::Clock;
 use ferromq_store::disk::Disk;
+use ferromq_store::dispatch::DelayLevels;
 use ferromq_store::state_file::StateFileError;
 use ferromq_store::{Environment, FlushMode, OpenError, StartError, StopReport, Store, StoreConfig};
 use tokio::sync::watch;
@@ -223,7 +224,7 @@ fn built_in<'a>(config: &'a BrokerConfig, identity: &'a Identity) -> BuiltIn<'a>
         broker_topic: topics.broker_topic,
         trace_topic: topics.trace_topic.as_deref(),
         revive_queues: queues(topics.revive_queues),
-        timer_topic: config.settings.value("timerWheelEnable") == Some("true"),
+        timer_topic: topics.timer_topic,
     }
 }
 
@@ -254,6 +255,8 @@ fn store_config(config: &BrokerConfig) -> StoreConfig {
         max_message_size: section.max_body_bytes,
         append_property_crc: section.append_property_crc,
         force_verify_property_crc: section.require_property_crc,
+        delay_levels: DelayLevels::parse(&section.delay_levels)
+            .expect("invariant: the configuration takes only delays that the store takes"),
         check_crc_on_recover: section.verify_on_recovery,
         index_enabled: section.index.write,
         index_slots: section.index.slots,
@@ -261,6 +264,7 @@ fn store_config(config: &BrokerConfig) -> StoreConfig {
         skip_corrupt_records: config.live.reads.skip_corrupt,
         ring_bytes: section.hot_tail_bytes as u64,
         open_queue_files_max: section.max_open_queue_files,
+        checkpoint_interval: section.thorough_sync_interval,
         ..StoreConfig::at(&section.root)
     }
 }

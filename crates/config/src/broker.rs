@@ -154,8 +154,8 @@ pub struct Registration {
     pub timeout: Duration,
     /// How long a connection to a name server may take.
     pub connect_timeout: Duration,
-    /// A changed topic gets its own request.
-    pub single_topic: bool,
+    /// A changed topic is registered together with all others.
+    pub changes_with_whole_table: bool,
     /// Topics in one request; `None` sends all in one.
     pub topics_per_request: Option<usize>,
 }
@@ -182,8 +182,6 @@ pub struct Topics {
     pub broker_topic: bool,
     /// The trace topic, if it exists.
     pub trace_topic: Option<String>,
-    /// Its name, whether it exists or not.
-    pub trace_topic_name: String,
     /// Queues of the revive topic.
     pub revive_queues: u32,
     /// The topic of the timer exists.
@@ -201,8 +199,6 @@ pub struct Clients {
     pub queue_lock_lifetime: Duration,
     /// Between two writes of the consumer offsets.
     pub offset_flush_interval: Duration,
-    /// Commits between two versions of the offsets.
-    pub offset_version_step: u64,
 }
 
 /// What may change while the broker runs.
@@ -244,8 +240,6 @@ pub struct Live {
     pub reject_unregistered_pull: bool,
     /// Consumers are told when members of their group come or go.
     pub notify_members: bool,
-    /// They are told at once.
-    pub notify_at_once: bool,
     /// Deletion of files.
     pub retention: Retention,
     /// Limits of one pull.
@@ -511,7 +505,7 @@ impl Registration {
             interval: Duration::from_millis(period_ms.unsigned_abs()),
             timeout: settings.milliseconds("registerBrokerTimeoutMills"),
             connect_timeout: settings.milliseconds("connectTimeoutMillis"),
-            single_topic: settings.flag("enableSingleTopicRegister"),
+            changes_with_whole_table: settings.flag("enableSingleTopicRegister"),
             topics_per_request: Some(settings.bounded("splitRegistrationSize")).filter(|_| split),
         }
     }
@@ -519,14 +513,13 @@ impl Registration {
 
 impl Topics {
     fn read(settings: &Settings) -> Self {
-        let trace_topic_name = settings.text("msgTraceTopicName").to_owned();
         Self {
             template_queues: settings.bounded("defaultTopicQueueNums"),
             template: settings.flag("autoCreateTopicEnable"),
             cluster_topic: settings.flag("clusterTopicEnable"),
             broker_topic: settings.flag("brokerTopicEnable"),
-            trace_topic: Some(trace_topic_name.clone()).filter(|_| settings.flag("traceTopicEnable")),
-            trace_topic_name,
+            trace_topic: Some(settings.text("msgTraceTopicName").to_owned())
+                .filter(|_| settings.flag("traceTopicEnable")),
             revive_queues: settings.bounded("reviveQueueNum"),
             timer_topic: settings.flag("timerWheelEnable"),
             page_entries: Some(settings.bounded("splitMetadataSize"))
@@ -541,7 +534,6 @@ impl Clients {
             expire_after: settings.milliseconds("channelExpiredTimeout"),
             queue_lock_lifetime: settings.milliseconds("rocketmq.broker.rebalance.lockMaxLiveTime"),
             offset_flush_interval: settings.milliseconds("flushConsumerOffsetInterval"),
-            offset_version_step: settings.bounded("consumerOffsetUpdateVersionStep"),
         }
     }
 }
@@ -575,7 +567,6 @@ impl Live {
             lite_pull: settings.flag("litePullMessageEnable"),
             reject_unregistered_pull: settings.flag("rejectPullConsumerEnable"),
             notify_members: settings.flag("notifyConsumerIdsChangedEnable"),
-            notify_at_once: settings.flag("realTimeNotifyConsumerChange"),
             retention: Retention::read(settings, problems),
             reads: ReadLimits::read(settings),
             queries: QueryLimits::read(settings),

@@ -185,7 +185,7 @@ impl Sends {
         may_create: bool,
     ) -> Result<(), Refusal> {
         let config = broker.config();
-        let max_message_size = config.store.max_body_bytes;
+        let max_message_size = config.live.max_body_bytes;
         if frame.body.is_empty() {
             return Err(SendError::NoBody.into());
         }

@@ -3,7 +3,7 @@
 use crate::key::{Feature, Key};
 use crate::table::reasons::{
     CONFIG_PATH, DEPRECATED, JVM, LOG_ONLY, NEVER_DROPPED, NO_INSTALLATION, NO_POOLS, NO_WAITING, ONE_BROKER,
-    UNUSED_IN_JAVA,
+    OWN_LIMITS, TOLD_AT_ONCE, UNUSED_IN_JAVA,
 };
 use crate::table::{
     end_transaction_threads, host_name, local_address, pull_threads, query_threads, up_to_4, up_to_32,
@@ -60,7 +60,7 @@ pub(crate) const KEYS: &[Key] = &[
         .positive()
         .honoured("Milliseconds a registration may take."),
     Key::bool("enableSingleTopicRegister", false).honoured(
-        "Register a changed topic with its own request instead of a registration that holds only it.",
+        "A changed topic is registered with all others, for name servers with deleteTopicWithBrokerRegistration=true.",
     ),
     Key::bool("enableSplitRegistration", false).honoured("Register many topics in several requests."),
     Key::int("splitRegistrationSize", 800)
@@ -134,18 +134,14 @@ pub(crate) const KEYS: &[Key] = &[
     Key::bool("notifyConsumerIdsChangedEnable", true)
         .reloadable()
         .honoured("Consumers are told when members of their group come or go."),
-    Key::bool("realTimeNotifyConsumerChange", true)
-        .reloadable()
-        .honoured("They are told at once instead of every 15 seconds."),
+    Key::bool("realTimeNotifyConsumerChange", true).irrelevant(TOLD_AT_ONCE),
     Key::long("channelExpiredTimeout", 120_000)
         .positive()
         .honoured("Milliseconds without a heartbeat after which a client counts as gone."),
     Key::int("flushConsumerOffsetInterval", 5000)
         .positive()
         .honoured("Milliseconds between two writes of the consumer offsets."),
-    Key::long("consumerOffsetUpdateVersionStep", 500)
-        .positive()
-        .honoured("Commits after which the version of the offsets is raised."),
+    Key::long("consumerOffsetUpdateVersionStep", 500).irrelevant(OWN_LIMITS),
     Key::int("flushConsumerOffsetHistoryInterval", 60_000).irrelevant(UNUSED_IN_JAVA),
     Key::bool("enableNetWorkFlowControl", false).irrelevant(NEVER_DROPPED),
     Key::bool("disableConsumeIfConsumerReadSlowly", false).tunes(Feature::SlowConsumerGuard),

@@ -22,5 +22,6 @@ pub(crate) const LONG_TOPICS: &str = "long topics are always stored in the secon
 pub(crate) const OWN_LIMITS: &str = "the limit is fixed";
 pub(crate) const OWN_NET_LIMITS: &str = "connections have their own limits, in bytes";
 pub(crate) const KERNEL_BUFFERS: &str = "the system sizes the buffers of sockets";
+pub(crate) const TOLD_AT_ONCE: &str = "members of a group are always told at once";
 pub(crate) const AT_ONCE: &str = "a broker that leaves is removed at once, without a queue";
 pub(crate) const TEST_MODE: &str = "it belongs to a test mode of Java's name server";

@@ -53,6 +53,7 @@ fn save(broker: &Broker, body: &[u8]) -> Result<Vec<&'static str>, RequestError>
         tracing::warn!(key, "unknown key in an update of the configuration");
     }
     broker.store.set_skip_corrupt_records(next.live.reads.skip_corrupt);
+    broker.store.set_max_message_size(next.live.max_body_bytes);
     broker.replace_config(next);
     *version = version.next(broker.now().0);
     Ok(changes.acting)
