@@ -55,6 +55,10 @@ func all(c rocketmq.PullConsumer, q *primitive.MessageQueue) ([]*primitive.Messa
 			messages = append(messages, m)
 			next++
 		}
+		// One more pull would be held for 20 s.
+		if next >= result.MaxOffset {
+			return messages, nil
+		}
 	}
 }
 

@@ -19,7 +19,8 @@ const RECORDED: &str = "mqadmin/java-5.5.0.txt";
 /// Plays the session and compares; with `record` it stores what Java printed instead.
 pub fn session(place: &Place<'_>, record: bool) -> Result<Vec<String>> {
     ensure!(!record || place.make == Make::Java, "only what Java prints is recorded");
-    let servers = place.up()?;
+    // The tool compares the address of the broker with the one that a message was stored at, so both have to be given.
+    let servers = place.single(|setup| setup)?;
     session_at(place, &servers.namesrv, &servers.broker, record)
 }
 

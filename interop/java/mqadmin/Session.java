@@ -39,8 +39,8 @@ public class Session {
             console.println("PASS mqadmin session");
             System.exit(0);
         } catch (Throwable failure) {
-            console.println("FAIL mqadmin session: " + failure);
             failure.printStackTrace();
+            console.println("FAIL mqadmin session: " + failure);
             System.exit(1);
         }
     }

@@ -43,8 +43,8 @@ public class RoundTrip {
             System.out.println("PASS " + args[0]);
             System.exit(0);
         } catch (Throwable failure) {
-            System.out.println("FAIL " + args[0] + " " + String.valueOf(failure).replace('\n', ' '));
             failure.printStackTrace();
+            System.out.println("FAIL " + args[0] + " " + String.valueOf(failure).replace('\n', ' '));
             System.exit(1);
         }
     }

@@ -38,8 +38,8 @@ public class Main {
             System.out.println("PASS " + name);
             status = 0;
         } catch (Throwable failure) {
-            System.out.println("FAIL " + name + " " + String.valueOf(failure.getMessage()).replace('\n', ' '));
             failure.printStackTrace();
+            System.out.println("FAIL " + name + " " + String.valueOf(failure.getMessage()).replace('\n', ' '));
         }
         // The clients keep threads, and a failed scenario leaves them running.
         System.exit(status);
