@@ -125,6 +125,19 @@ impl CheckpointFile {
         Ok(checkpoint)
     }
 
+    /// What a file says; an absent one says 0 everywhere.
+    ///
+    /// # Errors
+    /// The file is there and cannot be read.
+    pub fn read(disk: &dyn Disk, path: &Path) -> io::Result<StoreCheckpoint> {
+        if disk.metadata(path)?.is_none() {
+            return Ok(StoreCheckpoint::default());
+        }
+        let mut bytes = [0; FIELDS * 8];
+        let read = disk.open(path, Access::Read)?.read_at(&mut bytes, 0)?;
+        Ok(StoreCheckpoint::decode(&bytes[..read]))
+    }
+
     /// What the file says.
     #[must_use]
     pub fn current(&self) -> StoreCheckpoint {

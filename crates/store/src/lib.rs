@@ -22,6 +22,7 @@ mod health;
 pub mod index;
 pub mod layout;
 mod log;
+pub mod offline;
 pub mod query;
 pub mod queue;
 pub mod read;

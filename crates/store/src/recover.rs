@@ -294,7 +294,9 @@ impl Recovery<'_> {
             self.queues.distrust_table()?;
             self.queues.load(&Load {
                 keep_below,
-                claims: &|entry, topic, queue, offset| self.claim(entry, topic, queue, offset),
+                claims: &|entry, topic, queue, offset| {
+                    claims_record(&**self.disk, self.segments, entry, topic, queue, offset)
+                },
                 threads: self.config.recovery_threads,
                 progress: &|done, total| tracing::info!(done, total, "loading the queues of topics"),
             })?
@@ -393,31 +395,6 @@ impl Recovery<'_> {
 
     fn scan_from(&self, position: u64) -> Scan<'_> {
         Scan::new(&**self.disk, self.segments, position, self.rules)
-    }
-
-    /// Whether the log has the record that a queue entry means.
-    fn claim(&self, entry: &Entry, topic: &str, queue: QueueId, offset: QueueOffset) -> Claim {
-        let at = position(entry.physical);
-        if at < self.segments.first_base().unwrap_or(0) {
-            return Claim::Removed;
-        }
-        // One record of many queues: nothing around it is read, and nothing of a size that only the entry claims.
-        let confirmed = || {
-            let segment = self.segments.find(at)?;
-            let file = segment.file(&**self.disk).ok()?;
-            let mut start = [0; record::HEAD_LEN];
-            file.read_at(&mut start, at - segment.base).ok()?;
-            let head = record::head(&start).filter(|head| {
-                head.total_size == entry.size
-                    && head.physical == entry.physical
-                    && head.queue_id == queue
-                    && head.queue_offset == offset
-            })?;
-            let mut bytes = vec![0; usize::try_from(head.total_size).ok()?];
-            file.read_at(&mut bytes, at - segment.base).ok()?;
-            record::decode(&bytes).ok().filter(|record| record.topic == topic).map(|_| ())
-        };
-        if confirmed().is_some() { Claim::Confirmed } else { Claim::Denied }
     }
 
     /// Reads the log from `from` to its end and gives every record to its queue.
@@ -700,6 +677,38 @@ pub(crate) fn open_index(log: LogBytes<'_>, open: &OpenIndex) -> Result<Index, O
 
 /// Entries of the index are flushed after so many bytes of them, to bound their memory.
 const INDEX_FLUSH_BYTES: u64 = 8 << 20;
+
+/// Whether the log has the record that a queue entry means.
+pub(crate) fn claims_record(
+    disk: &dyn Disk,
+    segments: &Segments,
+    entry: &Entry,
+    topic: &str,
+    queue: QueueId,
+    offset: QueueOffset,
+) -> Claim {
+    let at = position(entry.physical);
+    if at < segments.first_base().unwrap_or(0) {
+        return Claim::Removed;
+    }
+    // One record of many queues: nothing around it is read, and nothing of a size that only the entry claims.
+    let confirmed = || {
+        let segment = segments.find(at)?;
+        let file = segment.file(disk).ok()?;
+        let mut start = [0; record::HEAD_LEN];
+        file.read_at(&mut start, at - segment.base).ok()?;
+        let head = record::head(&start).filter(|head| {
+            head.total_size == entry.size
+                && head.physical == entry.physical
+                && head.queue_id == queue
+                && head.queue_offset == offset
+        })?;
+        let mut bytes = vec![0; usize::try_from(head.total_size).ok()?];
+        file.read_at(&mut bytes, at - segment.base).ok()?;
+        record::decode(&bytes).ok().filter(|record| record.topic == topic).map(|_| ())
+    };
+    if confirmed().is_some() { Claim::Confirmed } else { Claim::Denied }
+}
 
 /// The entry a record has in its queue.
 pub(crate) fn queue_entry(record: &record::Record<'_>, config: &StoreConfig) -> Entry {

@@ -1,5 +1,7 @@
 //! Old messages leave: by the hour, by age, when the disk fills up; and what has to stay stays.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "these are tests")]
+
 mod common;
 
 use std::io;

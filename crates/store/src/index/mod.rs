@@ -29,6 +29,7 @@ use parking_lot::{Mutex, RwLock};
 
 pub use self::file::{Header, KeyEntry, Shape};
 pub use self::query::{IndexHits, IndexQuery};
+pub(crate) use self::recover::survey;
 pub use self::recover::{IndexFault, IndexFinding, IndexLoad};
 use self::slots::Slots;
 use crate::disk::{Access, Disk, DiskFile, Fill};

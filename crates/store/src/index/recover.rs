@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use ferromq_protocol::types::{PhysicalOffset, TimestampMs};
 use parking_lot::{Mutex, RwLock};
 
-use super::file::{self, ENTRY_SIZE, HEADER_SIZE, Header, KeyEntry, Shape};
+use super::file::{self, ENTRY_SIZE, HEADER_SIZE, Header, KeyEntry, SLOT_SIZE, Shape};
 use super::slots::Slots;
 use super::{FileState, Index, IndexConfig, IndexError, IndexFile, OpenFile, WRITE_MAX, whole_entries};
 use crate::disk::{Access, DirEntry, Disk, DiskFile};
@@ -107,12 +107,10 @@ impl Index {
         Ok((index, findings))
     }
 
-    /// The files, oldest first. Java passes over names that are no numbers.
+    /// The files that are to be opened. An empty newest one goes.
     fn names(&self, findings: &mut Vec<IndexFinding>) -> Result<Vec<DirEntry>, IndexError> {
         let dir = &self.config.dir;
-        let mut names = self.disk.list(dir).map_err(IndexError::io("list", dir))?;
-        names.retain(|entry| !entry.is_dir && entry.name.bytes().all(|byte| byte.is_ascii_digit()));
-        names.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+        let mut names = names(&self.config, &*self.disk)?;
         if let Some(newest) = names.pop_if(|newest| newest.len == 0) {
             let path = dir.join(&newest.name);
             if self.config.access == Access::ReadWrite {
@@ -197,6 +195,60 @@ impl Index {
     }
 }
 
+/// An index file, looked through without being opened for use.
+pub(crate) struct Surveyed {
+    pub(crate) path: PathBuf,
+    pub(crate) header: Header,
+    /// Entries before this one continue each other and point into the log.
+    pub(crate) valid: u32,
+    /// Position of the last of them.
+    pub(crate) last_physical: Option<PhysicalOffset>,
+    /// Slots of the file that do not lead to the newest of them.
+    pub(crate) wrong_slots: u32,
+}
+
+/// Reads all files of an index, one after the other. `progress` is told files done and files in all.
+pub(crate) fn survey(
+    config: &IndexConfig,
+    disk: &dyn Disk,
+    end: PhysicalOffset,
+    progress: &dyn Fn(u64, u64),
+) -> Result<Vec<Surveyed>, IndexError> {
+    let names = names(config, disk)?;
+    let shape = config.shape;
+    let mut surveyed = Vec::with_capacity(names.len());
+    for (place, entry) in names.iter().enumerate() {
+        progress(place as u64, names.len() as u64);
+        let path = config.dir.join(&entry.name);
+        if entry.len != shape.file_len() {
+            return Err(IndexError::Shape { path, found: entry.len, shape });
+        }
+        let file = disk.open(&path, Access::Read).map_err(IndexError::io("open", &path))?;
+        let mut bytes = [0; HEADER_SIZE];
+        file.read_at(&mut bytes, 0).map_err(IndexError::io("read", &path))?;
+        let header = Header::decode(&bytes);
+        let mut verified = Verified::new(shape);
+        verified.read(&*file, header.count.min(shape.entries), end).map_err(IndexError::io("read", &path))?;
+        let wrong_slots = verified.wrong_slots(&*file).map_err(IndexError::io("read", &path))?;
+        surveyed.push(Surveyed {
+            header,
+            valid: verified.count,
+            last_physical: verified.last.map(|last| last.physical),
+            wrong_slots,
+            path,
+        });
+    }
+    Ok(surveyed)
+}
+
+/// The files of an index, oldest first. Java passes over names that are no numbers.
+fn names(config: &IndexConfig, disk: &dyn Disk) -> Result<Vec<DirEntry>, IndexError> {
+    let mut names = disk.list(&config.dir).map_err(IndexError::io("list", &config.dir))?;
+    names.retain(|entry| !entry.is_dir && entry.name.bytes().all(|byte| byte.is_ascii_digit()));
+    names.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+    Ok(names)
+}
+
 /// One file, opened.
 struct Opened {
     state: FileState,
@@ -259,6 +311,28 @@ impl Verified {
         self.first = self.first.or(Some(entry));
         self.last = Some(entry);
         Ok(true)
+    }
+
+    /// How many slots of a file differ from those that follow from its entries.
+    fn wrong_slots(&mut self, file: &dyn DiskFile) -> io::Result<u32> {
+        let mut wrong = 0;
+        let mut slot = 0;
+        let mut buffer = vec![0; WRITE_MAX];
+        while slot < self.shape.slots {
+            let left = usize::try_from(self.shape.slots - slot).unwrap_or(usize::MAX);
+            let want = left.saturating_mul(SLOT_SIZE).min(buffer.len());
+            let read = file.read_at(&mut buffer[..want], self.shape.slot_at(slot))?;
+            let stored = buffer[..read].as_chunks::<SLOT_SIZE>().0;
+            if stored.is_empty() {
+                break;
+            }
+            for raw in stored {
+                let head = self.slots.get(slot, None, self.shape)?;
+                wrong += u32::from(file::link(i32::from_be_bytes(*raw)) != head);
+                slot += 1;
+            }
+        }
+        Ok(wrong)
     }
 
     /// Takes back the entries of the last message.

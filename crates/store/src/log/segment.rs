@@ -19,6 +19,7 @@ pub(crate) struct Segment {
     pub(crate) len: u64,
     path: PathBuf,
     file: OnceLock<Arc<dyn DiskFile>>,
+    access: Access,
     /// What cold readers asked the page cache for, and gave up, last; see [`Segment::advise_before_cold_read`].
     read_ahead_to: AtomicU64,
     dropped_to: AtomicU64,
@@ -36,6 +37,7 @@ impl Segment {
             len,
             path,
             file: file.map_or_else(OnceLock::new, OnceLock::from),
+            access: Access::ReadWrite,
             read_ahead_to: AtomicU64::new(0),
             dropped_to: AtomicU64::new(0),
         }
@@ -81,7 +83,7 @@ impl Segment {
             return Ok(&**file);
         }
         // Two threads may open it at the same time; the second descriptor is closed again.
-        let opened = disk.open(&self.path, Access::ReadWrite)?;
+        let opened = disk.open(&self.path, self.access)?;
         Ok(&**self.file.get_or_init(|| opened))
     }
 }
@@ -107,6 +109,18 @@ impl Segments {
             })
             .collect();
         Self { disk, staging: layout.staging(), size, list: ArcSwap::from_pointee(list), dir }
+    }
+
+    /// Files that must not be written.
+    pub(crate) fn for_reading(disk: Arc<dyn Disk>, layout: &Layout, size: u64, bases: &[u64]) -> Self {
+        let segments = Self::new(disk, layout, size, bases);
+        let read_only = |segment: &Arc<Segment>| {
+            let segment = Segment::new(segment.base, size, segment.path.clone(), None);
+            Arc::new(Segment { access: Access::Read, ..segment })
+        };
+        let list = segments.list().iter().map(read_only).collect();
+        segments.list.store(Arc::new(list));
+        segments
     }
 
     pub(crate) fn size(&self) -> u64 {
