@@ -3,12 +3,13 @@
 #![expect(clippy::unwrap_used, reason = "a test")]
 
 use std::alloc::{GlobalAlloc, Layout, System};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use ferromq_protocol::types::{PhysicalOffset, QueueId, QueueOffset};
 use ferromq_store::disk::{Access, RealDisk};
-use ferromq_store::queue::{Entry, QueueConfig, Queues, TagFilter, Woken};
+use ferromq_store::queue::{Entry, Notify, QueueConfig, Queues, TagFilter, Woken};
 
 /// Counts the bytes that are in use.
 struct Counting;
@@ -42,16 +43,8 @@ fn in_use() -> u64 {
 fn bytes_per_queue(queues_per_topic: i32) -> u64 {
     const QUEUES: i32 = 100_000;
     let root = tempfile::tempdir().unwrap();
-    let config = QueueConfig {
-        dir: root.path().join("consumequeue"),
-        batch_dir: root.path().join("batchconsumequeue"),
-        side_dir: root.path().join("ferromq"),
-        file_size: 6_000_000,
-        open_files_max: 64,
-        access: Access::ReadWrite,
-    };
     let before = in_use();
-    let queues = Queues::new(&config, Arc::new(RealDisk::default()));
+    let queues = Queues::new(&config(root.path(), 64), Arc::new(RealDisk::default()));
     for topic in 0..QUEUES / queues_per_topic {
         let name = format!("topic-of-orders-{topic:06}");
         for id in 0..queues_per_topic {
@@ -71,30 +64,59 @@ fn an_idle_queue_costs_at_most_200_bytes() {
         assert!(bytes <= 200, "{bytes} bytes with {queues_per_topic} queues per topic");
     }
     a_queue_that_was_busy_becomes_idle_again();
+    a_waiter_costs_at_most_400_bytes();
+}
+
+struct Nobody;
+
+impl Notify for Nobody {
+    fn notify(&self, _: u64) {}
+}
+
+fn a_waiter_costs_at_most_400_bytes() {
+    const WAITERS: u64 = 100_000;
+    let root = tempfile::tempdir().unwrap();
+    let queues = Queues::new(&config(root.path(), 64), Arc::new(RealDisk::default()));
+    let target: Arc<dyn Notify> = Arc::new(Nobody);
+    // Alone on its queue is the worst; most share one.
+    let queues: Vec<_> =
+        (0..WAITERS).map(|i| queues.get("held", QueueId(i32::try_from(i).unwrap()))).collect();
+    let mut held = Vec::with_capacity(queues.len());
+    let filter = TagFilter::Hashes([1, 2].into());
+    let before = in_use();
+    held.extend(
+        queues
+            .iter()
+            .map(|queue| queue.watch(queue.max_offset(), filter.clone(), Arc::clone(&target), 1).unwrap()),
+    );
+    let bytes = (in_use() - before) / WAITERS;
+    println!("a waiter alone on its queue: {bytes} bytes");
+    assert!(bytes <= 400, "{bytes} bytes");
+    drop(held);
+    assert!(in_use() < before, "and nothing once it has gone");
+}
+
+fn config(root: &Path, open_files_max: usize) -> QueueConfig {
+    QueueConfig {
+        dir: root.join("consumequeue"),
+        batch_dir: root.join("batchconsumequeue"),
+        side_dir: root.join("ferromq"),
+        file_size: 6_000_000,
+        open_files_max,
+        access: Access::ReadWrite,
+    }
 }
 
 fn a_queue_that_was_busy_becomes_idle_again() {
     let root = tempfile::tempdir().unwrap();
     std::fs::create_dir_all(root.path().join("ferromq/tmp")).unwrap();
-    let config = QueueConfig {
-        dir: root.path().join("consumequeue"),
-        batch_dir: root.path().join("batchconsumequeue"),
-        side_dir: root.path().join("ferromq"),
-        file_size: 6_000_000,
-        open_files_max: 1,
-        access: Access::ReadWrite,
-    };
-    let queues = Queues::new(&config, Arc::new(RealDisk::default()));
+    let queues = Queues::new(&config(root.path(), 1), Arc::new(RealDisk::default()));
     let queue = queues.get("busy", QueueId(0));
     let other = queues.get("other", QueueId(0));
     let use_it = |from: i64| {
         for i in from..from + 1_000 {
             let entry = Entry { physical: PhysicalOffset(i * 10), size: 10, tag_code: 0 };
             queue.push(QueueOffset(i), entry, &mut Woken::default()).unwrap();
-        }
-        struct Nobody;
-        impl ferromq_store::queue::Notify for Nobody {
-            fn notify(&self, _: u64) {}
         }
         drop(queue.watch(queue.max_offset(), TagFilter::All, Arc::new(Nobody), 1).unwrap());
         queues.flush().unwrap();

@@ -122,8 +122,10 @@ impl Queues {
                 Ok(place) => Arc::clone(&queues[place]),
                 Err(place) => {
                     let queue = Arc::new(Queue::new(Arc::clone(&queues[0].topic), id));
-                    let (before, after) = queues.split_at(place);
-                    *queues = before.iter().chain([&queue]).chain(after).cloned().collect();
+                    let mut longer = std::mem::take(queues).into_vec();
+                    longer.reserve_exact(1);
+                    longer.insert(place, Arc::clone(&queue));
+                    *queues = longer.into_boxed_slice();
                     queue
                 }
             };
