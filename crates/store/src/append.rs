@@ -17,6 +17,8 @@ use parking_lot::Mutex;
 use thiserror::Error;
 
 use crate::dispatch::{self, Tag, TopicHash};
+use crate::layout::position;
+use crate::log::Mark;
 use crate::queue::Queue;
 
 /// A blank of this length has to fit behind every record.
@@ -373,6 +375,14 @@ impl Batch {
 
     pub(crate) fn keys_start(&self, record: usize) -> usize {
         record.checked_sub(1).and_then(|before| self.records.get(before)).map_or(0, |before| before.keys_end)
+    }
+
+    /// The position behind the last record that has a place.
+    pub(crate) fn end(&self) -> Option<Mark> {
+        let last = self.records.iter().rposition(|record| record.progress.stored().is_some())?;
+        let stored = self.records[last].progress.stored()?;
+        let len = self.bytes_start(last + 1) - self.bytes_start(last);
+        Some(Mark { position: position(stored.physical) + len as u64, store_time: stored.store_timestamp })
     }
 
     /// Records encoded so far.

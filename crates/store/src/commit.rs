@@ -109,6 +109,8 @@ impl Engine {
         let allowed = self.config.flush_mode == FlushMode::Async
             && self.intake.outstanding() <= INLINE_BYTES_MAX
             && (paused == 0 || to_ms(self.clock.elapsed()) >= paused);
+        // Refusing takes no time, and after a stop nobody else would do it.
+        let allowed = allowed || self.health.refusal().is_some();
         if !allowed {
             self.signals.commit.raise();
             return false;
@@ -158,7 +160,7 @@ impl Engine {
                 let until = to_ms(began + took + INLINE_PAUSE);
                 self.commit_watch.inline_paused_until_ms.store(until, Ordering::Relaxed);
             }
-            let finished = self.hand_over(tail, began);
+            let finished = self.hand_over(tail, began, matches!(committed, Committed::Written));
             match committed {
                 Committed::Written => self.await_confirmation(),
                 Committed::Refused => self.confirm(),
@@ -172,21 +174,24 @@ impl Engine {
     }
 
     /// Moves what is finished from the token's holder to those who wait for confirmation; whether there was anything.
-    fn hand_over(&self, tail: &mut Tail, now: Duration) -> bool {
+    fn hand_over(&self, tail: &mut Tail, now: Duration, wrote: bool) -> bool {
         let mut moved = false;
         while let Some(mut batch) = tail.take_finished() {
             let early = self.answer_unwaiting(&mut batch);
-            let end = self.log.written();
             let port = batch.port.clone();
-            let entry = Unconfirmed::new(end, now, Some(batch));
-            self.unconfirmed.lock().push_back(entry);
+            let mut unconfirmed = self.unconfirmed.lock();
+            // Its own end, and not how far the log was written: the next batch may be partly in the log already.
+            let end = batch.end().or(unconfirmed.back().map(|last| last.end));
+            let end = end.unwrap_or_else(|| self.log.dispatched());
+            unconfirmed.push_back(Unconfirmed::new(end, now, Some(batch)));
+            drop(unconfirmed);
             if let Some((early, port)) = early.zip(port) {
                 self.deliver_now(early, &port);
             }
             moved = true;
         }
         // A blank end is confirmed with whatever follows; on its own only when no batch is half way.
-        if !moved && !tail.is_within_batch() {
+        if wrote && !moved && !tail.is_within_batch() {
             let end = self.log.written();
             let mut unconfirmed = self.unconfirmed.lock();
             let known = unconfirmed.back().map_or(self.log.confirmed(), |last| last.end.position);
@@ -300,11 +305,8 @@ impl Engine {
     /// Nothing is acknowledged from here on; everything unconfirmed is answered accordingly.
     pub(crate) fn poison(&self, cause: String) {
         self.health.poison(cause);
-        // Whatever the page cache has dropped, the next start shall look for it.
-        if let Err(error) = self.queues.distrust_table() {
-            tracing::warn!(%error, "cannot remove the stamp of the table of queues");
-        }
         self.confirm();
         self.signals.commit.raise();
+        self.signals.write_behind.raise();
     }
 }

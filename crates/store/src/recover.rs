@@ -14,10 +14,11 @@ use std::time::{Duration, Instant};
 
 use ferromq_protocol::record;
 use ferromq_protocol::types::{PhysicalOffset, QueueId, QueueOffset, TimestampMs};
+use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
 use thiserror::Error;
 
-use crate::checkpoint::CheckpointFile;
+use crate::checkpoint::{CheckpointFile, StoreCheckpoint};
 use crate::config::StoreConfig;
 use crate::disk::{Access, Disk};
 use crate::dispatch;
@@ -220,6 +221,8 @@ struct Recovery<'a> {
     rules: ScanRules,
     replayed: Replayed,
     report: RecoveryReport,
+    /// A failure to read the log while the queues were loaded.
+    claim_failure: Mutex<Option<io::Error>>,
 }
 
 /// Opens what the directory holds.
@@ -236,7 +239,7 @@ pub(crate) fn recover(
     let segments = Segments::new(Arc::clone(disk), layout, config.segment_size, &bases);
     let path = layout.checkpoint();
     let checkpoint = CheckpointFile::load(Arc::clone(disk), &path, &layout.staging());
-    let checkpoint = checkpoint.map_err(io_error("read", &path))?;
+    let mut checkpoint = checkpoint.map_err(io_error("read", &path))?;
     let cut_at = read_truncation(&**disk, layout)?;
     let abnormal = directory.abort_found || cut_at.is_some();
 
@@ -255,8 +258,9 @@ pub(crate) fn recover(
         },
         replayed: Replayed::default(),
         report: RecoveryReport { abnormal, ..RecoveryReport::default() },
+        claim_failure: Mutex::default(),
     };
-    let end = recovery.run(&checkpoint, abnormal, cut_at)?;
+    let end = recovery.run(&mut checkpoint, abnormal, cut_at)?;
     let mut report = recovery.report;
     let index = config.index_enabled.then(|| {
         let log = LogBytes { disk, layout, config, segments: &segments };
@@ -276,17 +280,24 @@ pub(crate) fn recover(
 impl Recovery<'_> {
     fn run(
         &mut self,
-        checkpoint: &CheckpointFile,
+        checkpoint: &mut CheckpointFile,
         abnormal: bool,
         cut_at: Option<u64>,
     ) -> Result<Mark, OpenError> {
         self.queues.load_exclusions()?;
+        if abnormal {
+            self.queues.distrust_names();
+        }
         let log_start = self.segments.first_base().unwrap_or(0);
         let durable = self.known_durable(checkpoint)?;
         // After a clean stop whose checkpoint says nothing, the queue files themselves are the best witness.
         let trust_queues = durable.is_none() && !abnormal;
-        let keep_below =
-            if trust_queues { PhysicalOffset(i64::MAX) } else { physical(durable.unwrap_or(log_start)) };
+        let keep_below = if trust_queues {
+            PhysicalOffset(i64::MAX)
+        } else {
+            self.lower_queue_time(checkpoint, durable.unwrap_or(log_start))?;
+            physical(durable.unwrap_or(log_start))
+        };
         let loaded = if self.take_queue_table(checkpoint, durable, abnormal, cut_at)? {
             let ends = self.queues.all().into_iter().map(|queue| queue.end_physical());
             Loaded { end_physical: ends.max().unwrap_or_default(), ..Loaded::default() }
@@ -295,7 +306,12 @@ impl Recovery<'_> {
             self.queues.load(&Load {
                 keep_below,
                 claims: &|entry, topic, queue, offset| {
-                    claims_record(&**self.disk, self.segments, entry, topic, queue, offset)
+                    let claim = claims_record(&**self.disk, self.segments, entry, topic, queue, offset);
+                    claim.unwrap_or_else(|error| {
+                        // The start fails for it; until then nothing is to be cut off.
+                        self.claim_failure.lock().get_or_insert(error);
+                        Claim::Confirmed
+                    })
                 },
                 threads: self.config.recovery_threads,
                 progress: &|done, total| tracing::info!(done, total, "loading the queues of topics"),
@@ -393,6 +409,22 @@ impl Recovery<'_> {
         Ok(None)
     }
 
+    /// Entries from `keep_below` on are dropped until they are written again. A checkpoint whose fields are of different
+    /// age may say by its time that they are there, and versions before 5.5 go by the time.
+    fn lower_queue_time(&self, checkpoint: &mut CheckpointFile, keep_below: u64) -> Result<(), OpenError> {
+        let fields = checkpoint.current();
+        let mut scan = self.scan_from(keep_below);
+        let queue_time = match scan.next_item().map_err(io_error("read", self.layout.commit_log()))? {
+            Scanned::Record(record) => fields.queue_time.min(record.store_timestamp),
+            Scanned::Blank | Scanned::End(_) => fields.queue_time,
+        };
+        if queue_time < fields.queue_time {
+            let lowered = checkpoint.write(&StoreCheckpoint { queue_time, ..fields });
+            lowered.map_err(io_error("write", &self.layout.checkpoint()))?;
+        }
+        Ok(())
+    }
+
     fn scan_from(&self, position: u64) -> Scan<'_> {
         Scan::new(&**self.disk, self.segments, position, self.rules)
     }
@@ -409,18 +441,15 @@ impl Recovery<'_> {
         let mut position = from;
         loop {
             let (end, why) = self.replay_from(position, cut_at)?;
-            if end.position < durable && cut_at.is_none_or(|cut| cut > end.position) {
-                return Err(OpenError::DamagedLog {
-                    position: physical(end.position),
-                    durable: physical(durable),
-                    end: why,
-                });
+            if end.position >= durable || why == End::Cut {
+                return Ok((end, why));
             }
-            if let Some(next) = self.switch_without_blank(end.position, why)? {
-                position = next;
-                continue;
-            }
-            return Ok((end, why));
+            let damaged = OpenError::DamagedLog {
+                position: physical(end.position),
+                durable: physical(durable),
+                end: why,
+            };
+            position = self.switch_without_blank(end.position, why)?.ok_or(damaged)?;
         }
     }
 
@@ -467,8 +496,9 @@ impl Recovery<'_> {
         Ok((end, why))
     }
 
-    /// A file that ends in zeros instead of a blank while the next one goes on: the blank was lost, if nothing else can
-    /// have been. Then it is written, and the position of the next file returned.
+    /// Below the durable position: a file that ends in zeros instead of a blank while the next one goes on. If nothing
+    /// points to a lost record, the blank is written and the position of the next file returned. Above the durable
+    /// position nobody can tell a lost blank from a lost record, and the log is cut.
     fn switch_without_blank(&self, end: u64, why: End) -> Result<Option<u64>, OpenError> {
         let Some(segment) = self.segments.find(end).filter(|_| why == End::Zeros) else { return Ok(None) };
         let remaining = segment.end() - end;
@@ -648,9 +678,26 @@ pub(crate) fn open_index(log: LogBytes<'_>, open: &OpenIndex) -> Result<Index, O
         tracing::warn!(file = %finding.path.display(), "index: {}", finding.kind);
     }
     // The last message of the index may have keys that are not in it; the index passes over those it has.
+    let log_start = log.segments.first_base().unwrap_or(0);
     let from = match position(index.resume_at()) {
-        0 => open.empty_from,
-        resume_at => resume_at.max(log.segments.first_base().unwrap_or(0)),
+        _ if index.has_no_files() => open.empty_from,
+        // No entry counts, and those of records below the checkpoint's position would.
+        0 if log_start > 0 => open.empty_from,
+        resume_at if resume_at <= log_start => log_start,
+        resume_at => {
+            let is_record = |at| {
+                let item = scan(at).next_item().map(|item| matches!(item, Scanned::Record(_)));
+                item.map_err(io_error("read", log.layout.commit_log()))
+            };
+            // The position of the last message that is in the index, or the one behind it, or what a torn entry says.
+            if is_record(resume_at)? {
+                resume_at
+            } else if is_record(resume_at - 1)? {
+                resume_at - 1
+            } else {
+                log.segments.find(resume_at).map_or(log_start, |segment| segment.base)
+            }
+        }
     };
     let mut scan = scan(from);
     let (mut hashes, mut keys) = (Vec::new(), Vec::new());
@@ -679,6 +726,9 @@ pub(crate) fn open_index(log: LogBytes<'_>, open: &OpenIndex) -> Result<Index, O
 const INDEX_FLUSH_BYTES: u64 = 8 << 20;
 
 /// Whether the log has the record that a queue entry means.
+///
+/// # Errors
+/// The log could not be read, which says nothing about the entry.
 pub(crate) fn claims_record(
     disk: &dyn Disk,
     segments: &Segments,
@@ -686,28 +736,32 @@ pub(crate) fn claims_record(
     topic: &str,
     queue: QueueId,
     offset: QueueOffset,
-) -> Claim {
+) -> io::Result<Claim> {
     let at = position(entry.physical);
     if at < segments.first_base().unwrap_or(0) {
-        return Claim::Removed;
+        return Ok(Claim::Removed);
     }
     // One record of many queues: nothing around it is read, and nothing of a size that only the entry claims.
-    let confirmed = || {
-        let segment = segments.find(at)?;
-        let file = segment.file(disk).ok()?;
-        let mut start = [0; record::HEAD_LEN];
-        file.read_at(&mut start, at - segment.base).ok()?;
-        let head = record::head(&start).filter(|head| {
-            head.total_size == entry.size
-                && head.physical == entry.physical
-                && head.queue_id == queue
-                && head.queue_offset == offset
-        })?;
-        let mut bytes = vec![0; usize::try_from(head.total_size).ok()?];
-        file.read_at(&mut bytes, at - segment.base).ok()?;
-        record::decode(&bytes).ok().filter(|record| record.topic == topic).map(|_| ())
-    };
-    if confirmed().is_some() { Claim::Confirmed } else { Claim::Denied }
+    let Some(segment) = segments.find(at) else { return Ok(Claim::Denied) };
+    let file = segment.file(disk)?;
+    let mut start = [0; record::HEAD_LEN];
+    file.read_at(&mut start, at - segment.base)?;
+    let head = record::head(&start).filter(|head| {
+        head.total_size == entry.size && head.physical == entry.physical && head.queue_id == queue
+    });
+    let Some(head) = head else { return Ok(Claim::Denied) };
+    let len = u64::try_from(head.total_size).unwrap_or(0);
+    if at + len > segment.end() {
+        return Ok(Claim::Denied);
+    }
+    let mut bytes = vec![0; usize::try_from(len).unwrap_or(0)];
+    file.read_at(&mut bytes, at - segment.base)?;
+    let ours = record::decode(&bytes).is_ok_and(|record| record.topic == topic);
+    Ok(match ours {
+        true if head.queue_offset == offset => Claim::Confirmed,
+        true => Claim::OtherOffset,
+        false => Claim::Denied,
+    })
 }
 
 /// The entry a record has in its queue.

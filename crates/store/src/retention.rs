@@ -306,8 +306,9 @@ impl Engine {
     fn remove_oldest_segment(&self, reason: Reason) -> bool {
         let Some(oldest) = self.log.segments.list().first().cloned() else { return false };
         // Queues are rebuilt from the checkpoint on, so it has to be behind what goes.
-        if self.checkpoint_position() < oldest.end()
-            && !(self.write_checkpoint_now() && self.checkpoint_position() >= oldest.end())
+        if self.checkpoint_position().is_none_or(|known| known < oldest.end())
+            && !(self.write_checkpoint_now()
+                && self.checkpoint_position().is_some_and(|known| known >= oldest.end()))
         {
             return false;
         }

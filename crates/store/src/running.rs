@@ -82,7 +82,7 @@ pub(crate) struct Directory {
 impl Directory {
     /// Creates the directory if need be and locks it. Nothing in it is changed if somebody else holds it.
     pub(crate) fn lock(disk: Arc<dyn Disk>, layout: &Layout) -> Result<Self, DirectoryError> {
-        disk.create_dir_all(layout.root()).map_err(io_error("create", layout.root()))?;
+        create_dir_durably(&*disk, layout.root())?;
         let path = layout.lock();
         let lock = disk.lock(&path).map_err(io_error("lock", &path))?;
         let lock = lock.ok_or(DirectoryError::Locked { path })?;
@@ -109,11 +109,7 @@ impl Directory {
             layout.config(),
         ];
         for place in &places {
-            if self.disk.metadata(place).map_err(io_error("look at", place))?.is_none() {
-                self.disk.create_dir_all(place).map_err(io_error("create", place))?;
-                let parent = place.parent().unwrap_or(Path::new("."));
-                self.disk.sync_dir(parent).map_err(io_error("sync", parent))?;
-            }
+            create_dir_durably(&*self.disk, place)?;
         }
         for leftover in self.disk.list(&staging).map_err(io_error("list", &staging))? {
             if !leftover.is_dir {
@@ -181,6 +177,30 @@ impl Directory {
         };
         write().map_err(io_error("write", path))
     }
+}
+
+/// Creates a directory with what its path lacks, each name durable in its parent. An existing one is synced too: the
+/// run that created it may have died before it came to that.
+fn create_dir_durably(disk: &dyn Disk, path: &Path) -> Result<(), DirectoryError> {
+    let mut created = Vec::new();
+    for dir in path.ancestors().filter(|dir| !dir.as_os_str().is_empty()) {
+        created.push(dir);
+        if disk.metadata(dir).map_err(io_error("look at", dir))?.is_some() {
+            break;
+        }
+    }
+    disk.create_dir_all(path).map_err(io_error("create", path))?;
+    for dir in created.into_iter().rev() {
+        if let Some(parent) = dir.parent() {
+            let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
+            // The root of the file system, and a directory that others own, may not be ours to sync.
+            match disk.sync_dir(parent) {
+                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {}
+                other => other.map_err(io_error("sync", parent))?,
+            }
+        }
+    }
+    Ok(())
 }
 
 fn check_identity(disk: &dyn Disk, layout: &Layout) -> Result<(), DirectoryError> {

@@ -573,13 +573,7 @@ impl Engine {
         self.commit_step();
         let synced = self.sync_now();
         self.confirm();
-        if let Some(index) = &self.index
-            && let Err(error) = index.load().close()
-        {
-            tracing::error!(%error, "cannot close the index");
-            return false;
-        }
-        if !(synced && self.write_checkpoint_now()) {
+        if !(synced && self.close_entries()) {
             return false;
         }
         let end = self.log.written().position;

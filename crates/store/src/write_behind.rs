@@ -13,6 +13,7 @@ use crate::checkpoint::{CheckpointFile, StoreCheckpoint};
 use crate::commit::WRITE_BEHIND_BYTES_MAX;
 use crate::engine::Engine;
 use crate::health::Trouble;
+use crate::index::IndexError;
 use crate::layout::{physical, position};
 use crate::log::Mark;
 use crate::queue::{QueueError, TableStamp};
@@ -25,6 +26,7 @@ pub(crate) struct WriteBehind {
     checkpoint_at: Duration,
     checkpoint_mark: Mark,
     failing: bool,
+    table_distrusted: bool,
 }
 
 pub(crate) type WriteBehindToken = Mutex<WriteBehind>;
@@ -37,7 +39,14 @@ pub(crate) struct CheckpointCandidate {
 
 impl WriteBehind {
     pub(crate) fn new(checkpoint: CheckpointFile, end: Mark, now: Duration) -> Self {
-        Self { checkpoint, flushed_at: now, checkpoint_at: now, checkpoint_mark: end, failing: false }
+        Self {
+            checkpoint,
+            flushed_at: now,
+            checkpoint_at: now,
+            checkpoint_mark: end,
+            failing: false,
+            table_distrusted: false,
+        }
     }
 
     pub(crate) fn checkpoint_fields(&self) -> StoreCheckpoint {
@@ -50,6 +59,15 @@ impl Engine {
     pub(crate) fn write_behind_step(&self) -> Duration {
         let interval = self.config.write_behind_interval;
         let Some(mut behind) = self.write_behind.try_lock() else { return interval };
+        if self.health.has(Trouble::Poisoned) {
+            // Whatever the page cache has dropped, the next start shall look for it.
+            if !std::mem::replace(&mut behind.table_distrusted, true)
+                && let Err(error) = self.queues.distrust_table()
+            {
+                tracing::warn!(%error, "cannot remove the stamp of the table of queues");
+            }
+            return interval;
+        }
         let now = self.clock.elapsed();
         let dispatched = self.log.dispatched();
         let fresh = dispatched.position > self.flushed_position();
@@ -80,9 +98,18 @@ impl Engine {
     }
 
     fn flush_entries(&self, behind: &mut WriteBehind, upto: Mark) -> bool {
+        if self.health.has(Trouble::Poisoned) {
+            // What failed to reach the disk would look as if it had: nothing is written or promised any more.
+            return false;
+        }
         let queues = self.queues.flush().map(drop).map_err(|error| error.to_string());
         let flushed = queues.and_then(|()| match &self.index {
-            Some(index) => index.load().flush().map_err(|error| error.to_string()),
+            Some(index) => index.load().flush().map_err(|error| {
+                if matches!(error, IndexError::Sync { .. }) {
+                    self.poison(error.to_string());
+                }
+                error.to_string()
+            }),
             None => Ok(()),
         });
         match flushed {
@@ -109,9 +136,10 @@ impl Engine {
         }
     }
 
-    /// Up to where the checkpoint says that queues are durable.
-    pub(crate) fn checkpoint_position(&self) -> u64 {
-        position(self.write_behind.lock().checkpoint.current().queue_position)
+    /// Up to where the checkpoint says that queues are durable; `None` while somebody writes it.
+    pub(crate) fn checkpoint_position(&self) -> Option<u64> {
+        let behind = self.write_behind.try_lock()?;
+        Some(position(behind.checkpoint.current().queue_position))
     }
 
     /// Writes a checkpoint of what is there now. `false` if that failed, or if somebody else is about to.
@@ -119,10 +147,27 @@ impl Engine {
         self.write_behind.try_lock().is_some_and(|mut behind| self.write_checkpoint(&mut behind))
     }
 
+    /// For a clean stop: everything is written, the index closed and a checkpoint made of it. `false` if that failed, or
+    /// if somebody else is writing.
+    pub(crate) fn close_entries(&self) -> bool {
+        let Some(mut behind) = self.write_behind.try_lock() else { return false };
+        if self.health.has(Trouble::Poisoned) {
+            return false;
+        }
+        if let Some(index) = &self.index
+            && let Err(error) = index.load().close()
+        {
+            tracing::error!(%error, "cannot close the index");
+            return false;
+        }
+        self.write_checkpoint(&mut behind)
+    }
+
     fn write_checkpoint(&self, behind: &mut WriteBehind) -> bool {
         let candidate = self.checkpoint_capture();
         self.flush_entries(behind, candidate.queues)
             && self.checkpoint_sync()
+            && !self.health.has(Trouble::Poisoned)
             && self.checkpoint_publish(behind, candidate)
     }
 
@@ -168,10 +213,12 @@ impl Engine {
     ) -> bool {
         let durable = self.log.durable();
         let queues = if candidate.queues.position <= durable.position { candidate.queues } else { durable };
+        // A full file may hold keys of records that are not durable yet, and would be believed after those were cut off.
+        let full_until = self.index.as_ref().map_or(TimestampMs(0), |index| index.load().full_until());
         let next = StoreCheckpoint {
             log_time: durable.store_time,
             queue_time: queues.store_time,
-            index_time: self.index.as_ref().map_or(TimestampMs(0), |index| index.load().full_until()),
+            index_time: full_until.min(TimestampMs(durable.store_time.0.saturating_sub(1))),
             queue_position: physical(queues.position),
             ..StoreCheckpoint::default()
         };

@@ -154,3 +154,28 @@ pub trait DiskFile: Send + Sync {
     /// Overwrites the range with zeros (no holes are punched, so that a full disk cannot be met later).
     fn zero(&self, at: u64, len: u64) -> io::Result<()>;
 }
+
+/// Zeros what is not zero in a range, without giving blocks to holes. Returns how many bytes were written over. Nothing
+/// that was cut off may come back, so the caller syncs before anything else is written there.
+pub(crate) fn erase(file: &dyn DiskFile, from: u64, to: u64) -> io::Result<u64> {
+    const CHUNK: u64 = 64 << 10;
+    let mut buffer = Vec::new();
+    let mut erased = 0;
+    let mut at = from;
+    while let Some(data) = file.next_data(at)?.filter(|data| *data < to) {
+        at = data.max(at);
+        buffer.resize(usize::try_from(CHUNK.min(to - at)).unwrap_or(0), 0);
+        let read = file.read_at(&mut buffer, at)?;
+        if read == 0 {
+            break;
+        }
+        if let Some(first) = buffer[..read].iter().position(|byte| *byte != 0) {
+            let last = buffer[..read].iter().rposition(|byte| *byte != 0).unwrap_or(first);
+            let len = (last - first + 1) as u64;
+            file.zero(at + first as u64, len)?;
+            erased += len;
+        }
+        at += read as u64;
+    }
+    Ok(erased)
+}

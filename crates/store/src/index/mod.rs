@@ -73,6 +73,15 @@ pub enum IndexError {
         /// Why not.
         source: io::Error,
     },
+    /// A sync failed: nobody knows what is on the disk, and trying again may succeed without writing anything. The store
+    /// must stop acknowledging.
+    #[error("cannot sync {}: {source}", path.display())]
+    Sync {
+        /// The file or directory.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
     /// A file does not have the configured shape. Set `maxHashSlotNum` and `maxIndexNum` to what it was written with,
     /// or remove the directory: queries by key then find nothing that was stored before.
     #[error(
@@ -92,6 +101,10 @@ pub enum IndexError {
 impl IndexError {
     pub(crate) fn io<'a>(action: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> Self + 'a {
         move |source| Self::Io { action, path: path.to_owned(), source }
+    }
+
+    pub(crate) fn sync(path: &Path) -> impl FnOnce(io::Error) -> Self + '_ {
+        move |source| Self::Sync { path: path.to_owned(), source }
     }
 
     /// Whether space ran out, as opposed to a disk that fails.
@@ -361,11 +374,11 @@ impl Index {
     fn sync_file(&self, file: &IndexFile) -> Result<(), IndexError> {
         let handle = file.state.lock().open.as_ref().and_then(|open| open.handle.clone());
         if let Some(handle) = handle {
-            handle.sync_data().map_err(IndexError::io("sync", &file.path))?;
+            handle.sync_data().map_err(IndexError::sync(&file.path))?;
         }
         if self.directory_changed.swap(false, Ordering::AcqRel) {
             for dir in [Some(self.config.dir.as_path()), self.config.dir.parent()].into_iter().flatten() {
-                self.disk.sync_dir(dir).map_err(IndexError::io("sync", dir))?;
+                self.disk.sync_dir(dir).map_err(IndexError::sync(dir))?;
             }
         }
         Ok(())
@@ -398,6 +411,12 @@ impl Index {
     #[must_use]
     pub fn resume_at(&self) -> PhysicalOffset {
         PhysicalOffset(self.resume_at.load(Ordering::Relaxed))
+    }
+
+    /// Whether there is no file, neither on disk nor about to be.
+    #[must_use]
+    pub fn has_no_files(&self) -> bool {
+        self.files.read().is_empty()
     }
 
     /// Store time up to which files are full and durable, for the checkpoint; 0 if there is none.

@@ -16,7 +16,7 @@ use parking_lot::{Mutex, RwLock};
 use super::file::{self, ENTRY_SIZE, HEADER_SIZE, Header, KeyEntry, SLOT_SIZE, Shape};
 use super::slots::Slots;
 use super::{FileState, Index, IndexConfig, IndexError, IndexFile, OpenFile, WRITE_MAX, whole_entries};
-use crate::disk::{Access, DirEntry, Disk, DiskFile};
+use crate::disk::{Access, DirEntry, Disk, DiskFile, erase};
 
 /// How to open the index.
 pub struct IndexLoad<'a> {
@@ -75,7 +75,8 @@ impl Index {
             files: RwLock::default(),
             resume_at: AtomicI64::new(0),
             full_until: AtomicI64::new(load.full_until.0),
-            directory_changed: AtomicBool::new(false),
+            // A crash may have come between the creation of a file and the sync of its name.
+            directory_changed: AtomicBool::new(!load.clean),
             turn: Mutex::default(),
         };
         let mut findings = Vec::new();
@@ -93,15 +94,25 @@ impl Index {
             }
             let newest = place + 1 == names.len();
             let opened = index.open_file(&path, load, newest)?;
-            if opened.resume_at.is_some() {
-                resume_at = opened.resume_at.unwrap_or(resume_at);
-            }
+            resume_at = match opened.resume_at {
+                Some(resume_at) => resume_at,
+                // The last message of the file before may have had more keys in this one.
+                None if resume_at.0 > 0 => PhysicalOffset(resume_at.0 - 1),
+                None => resume_at,
+            };
             if let Some(fault) = opened.cut {
                 cut = true;
                 findings.push(IndexFinding { path: path.clone(), kind: fault });
             }
             let file = IndexFile { name: entry.name.clone(), path, state: Mutex::new(opened.state) };
             index.files.write().push(Arc::new(file));
+        }
+        if findings.iter().any(|finding| !matches!(finding.kind, IndexFault::Cut { .. }))
+            && index.config.access == Access::ReadWrite
+        {
+            // A removed file must not come back between those that take its place.
+            let dir = &index.config.dir;
+            index.disk.sync_dir(dir).map_err(IndexError::sync(dir))?;
         }
         index.resume_at.store(resume_at.0, Ordering::Relaxed);
         Ok((index, findings))
@@ -171,9 +182,14 @@ impl Index {
         } else {
             resume_at = resume_at.map(|last| last.plus(1));
         }
-        if self.config.access == Access::ReadWrite && verified.count < header.count {
-            let (from, to) = (shape.entry_at(verified.count), shape.entry_at(header.count));
-            handle.zero(from, to - from).map_err(IndexError::io("erase", path))?;
+        if self.config.access == Access::ReadWrite {
+            // Also what no header counts: entries of an earlier life would continue those that take their place, should
+            // a power cut lose the page of the newer ones.
+            let behind = shape.entry_at(verified.count);
+            let erased = erase(handle.as_ref(), behind, shape.file_len());
+            if erased.map_err(IndexError::io("erase", path))? > 0 {
+                handle.sync_data().map_err(IndexError::sync(path))?;
+            }
         }
         let header = verified.correct(header, load.store_time);
         verified.slots.mark_all_dirty();

@@ -3,7 +3,7 @@
 use std::io;
 
 use super::segment::{Segment, Segments};
-use crate::disk::Disk;
+use crate::disk::{Disk, erase};
 
 /// What was erased.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -29,15 +29,11 @@ pub(crate) fn erase_behind(disk: &dyn Disk, segments: &Segments, end: u64) -> io
     }
     if let Some(segment) = segments.find(end) {
         let file = segment.file(disk)?;
-        let mut at = end;
-        while let Some((from, to)) = first_non_zero(disk, &segment, at)? {
-            file.zero(from - segment.base, to - from)?;
-            erased.bytes += to - from;
-            at = to;
-        }
-        if at > end {
+        let bytes = erase(file, end - segment.base, segment.len)?;
+        if bytes > 0 {
             file.sync_data()?;
         }
+        erased.bytes += bytes;
     }
     Ok(erased)
 }

@@ -266,7 +266,9 @@ impl Tail {
     /// Takes back a group that could not be written.
     fn roll_back(&mut self, log: &Log, group: &Group, error: &io::Error) -> Committed {
         tracing::error!(position = group.start, bytes = group.end - group.start, %error, "cannot write the log");
-        let outcome = refusal(error);
+        let undone = self.zero(log, group.start, group.end);
+        // Otherwise nobody knows whether the next start finds the records.
+        let outcome = if undone.is_ok() { refusal(error) } else { Outcome::Poisoned };
         let start = physical(group.start);
         for batch in self.work.iter_mut().rev() {
             for record in batch.records.iter_mut().rev() {
@@ -280,7 +282,7 @@ impl Tail {
                 record.progress = Progress::Refused(outcome);
             }
         }
-        match self.zero(log, group.start, group.end) {
+        match undone {
             Ok(()) => Committed::Refused,
             Err(error) => Committed::Broken(error),
         }

@@ -19,7 +19,7 @@ use crate::dispatch;
 use crate::index::{IndexError, survey};
 use crate::layout::{physical, position};
 use crate::log::scan::{End, ScanRules, Scanned};
-use crate::queue::{Claim, ENTRY_SIZE, EntriesError, Entry, Load, Queue, QueueFault, Queues, Wait};
+use crate::queue::{ENTRY_SIZE, EntriesError, Entry, Load, Queue, QueueFault, Queues, Wait};
 use crate::recover::queue_entry;
 
 /// How bad a problem is.
@@ -524,8 +524,7 @@ impl Check<'_> {
                     let what =
                         format!("entry {offset} points at {}, behind the end of the log", entry.physical);
                     self.problem(Severity::Mended, file, byte, what);
-                } else if self.files.claim(entry, queue.topic(), queue.id(), QueueOffset(offset))
-                    == Claim::Denied
+                } else if self.files.claim(entry, queue.topic(), queue.id(), QueueOffset(offset)).is_wrong()
                     && !queue.topic().starts_with("%LMQ%")
                 {
                     let what = format!("entry {offset} points at {}, no record of its queue", entry.physical);

@@ -133,7 +133,8 @@ impl StoreFiles {
     }
 
     fn claim(&self, entry: &Entry, topic: &str, queue: QueueId, offset: QueueOffset) -> Claim {
-        claims_record(&*self.disk, &self.segments, entry, topic, queue, offset)
+        // A part of the log that cannot be read is reported where the log is read.
+        claims_record(&*self.disk, &self.segments, entry, topic, queue, offset).unwrap_or(Claim::Denied)
     }
 
     /// The record at a position, if there is one.

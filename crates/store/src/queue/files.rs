@@ -54,6 +54,8 @@ pub(crate) struct Files {
     next_serial: AtomicU32,
     /// To be renewed whenever a directory of a topic appears or goes.
     pub(super) stamping: Stamping,
+    /// Names that exist may not be on the disk; see [`super::Queues::distrust_names`].
+    pub(super) names_distrusted: AtomicBool,
 }
 
 /// Each costs about a write of the journal; a whole file system is synced with one, but with everybody's data.
@@ -82,6 +84,7 @@ impl Files {
             file_system: RwLock::default(),
             dirty: Mutex::default(),
             next_serial: AtomicU32::new(0),
+            names_distrusted: AtomicBool::new(false),
         }
     }
 
@@ -183,7 +186,14 @@ impl Files {
 
     pub(super) fn mark_unsynced(&self, queue: &Arc<Queue>, number: u32) {
         let key = FileKey { serial: queue.serial(), number };
-        self.unsynced.lock().files.entry(key).or_insert_with(|| Arc::clone(queue));
+        let mut unsynced = self.unsynced.lock();
+        unsynced.files.entry(key).or_insert_with(|| Arc::clone(queue));
+        if self.names_distrusted.load(Ordering::Acquire) {
+            let topic = self.dir.join(queue.topic());
+            unsynced.directories.insert(self.queue_dir(queue.topic(), queue.id()));
+            unsynced.directories.insert(topic);
+            unsynced.directories.insert(self.dir.clone());
+        }
     }
 
     /// Removes a file. An absent one is fine: a crash came between two removals.
@@ -218,7 +228,11 @@ impl Files {
     /// caller must not retry as if nothing had happened: the page cache may have dropped what failed.
     pub(super) fn sync(&self) -> Result<(), QueueError> {
         let taken = std::mem::take(&mut *self.unsynced.lock());
+        let distrusted = self.names_distrusted.load(Ordering::Acquire);
         let result = self.sync_all(&taken);
+        if distrusted && result.is_ok() {
+            self.names_distrusted.store(false, Ordering::Release);
+        }
         if result.is_err() {
             let mut unsynced = self.unsynced.lock();
             unsynced.files.extend(taken.files);

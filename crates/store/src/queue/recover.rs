@@ -20,17 +20,26 @@ use super::entry::{ENTRY_SIZE, Entry};
 use super::files::remove_if_present;
 use super::flush::FlushBuffer;
 use super::{EntriesError, Lies, NO_FILE, PushError, Pushed, Queue, QueueError, Queues, Woken};
-use crate::disk::{DirEntry, DiskFile};
+use crate::disk::{DirEntry, DiskFile, erase};
 
 /// What the log says about the record an entry points at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Claim {
     /// It is a record of this queue with this offset.
     Confirmed,
-    /// There is no record, or it belongs elsewhere.
+    /// It is a record of this queue, with another offset.
+    OtherOffset,
+    /// There is no record, or it belongs to another queue.
     Denied,
     /// The log begins behind it.
     Removed,
+}
+
+impl Claim {
+    /// The entry does not point at the record it should point at.
+    pub(crate) fn is_wrong(self) -> bool {
+        matches!(self, Self::Denied | Self::OtherOffset)
+    }
 }
 
 /// Asks the log about an entry: topic, queue and offset that its record should have.
@@ -65,6 +74,9 @@ pub enum QueueFault {
     /// A newest file without any bytes: the process died while creating it. Removed.
     #[error("the file is empty")]
     EmptyFile,
+    /// A file made since the last checkpoint is missing. It comes back from the log, with what lay behind it.
+    #[error("the file before this offset is missing")]
+    FileMissing,
     /// The first file has zeros before its first message; they become blanks.
     #[error("{0} entries before the first message were not written")]
     BlanksMissing(i64),
@@ -270,6 +282,12 @@ impl Queues {
         }
         self.forget_queue(queue);
         Ok(())
+    }
+
+    /// After a crash: files may have names that the run before did not come to sync, and nobody will create them again.
+    /// Until the next [`Queues::sync`], the directories of every queue that is written to are synced as well.
+    pub fn distrust_names(&self) {
+        self.files.names_distrusted.store(true, Ordering::Release);
     }
 
     /// Enters the record of a replay. Records must come in log order, starting at or before `keep_below`; those whose
@@ -519,7 +537,7 @@ impl Queue {
                 let file = files.open(self, number)?;
                 let from = u64::try_from(end_index).unwrap_or(0) * ENTRY_SIZE as u64;
                 let io = |error| QueueError::io("erase", &files.path(self, number))(error);
-                if zero_what_is_not(file.as_ref(), from, files.file_size).map_err(io)? {
+                if erase(file.as_ref(), from, files.file_size).map_err(io)? > 0 {
                     files.mark_unsynced(self, number);
                 }
             }
@@ -529,29 +547,6 @@ impl Queue {
         }
         Ok(())
     }
-}
-
-/// Zeros the parts of a range that are not zero yet, without giving blocks to holes. Whether there were any.
-fn zero_what_is_not(file: &dyn DiskFile, from: u64, to: u64) -> io::Result<bool> {
-    let mut buffer = vec![0; CHUNK];
-    let mut changed = false;
-    let mut at = from;
-    while let Some(data) = file.next_data(at)?.filter(|data| *data < to) {
-        at = data.max(at);
-        let len = usize::try_from(to - at).unwrap_or(usize::MAX).min(CHUNK);
-        let read = file.read_at(&mut buffer[..len], at)?;
-        if read == 0 {
-            break;
-        }
-        let bytes = &buffer[..read];
-        if let Some(first) = bytes.iter().position(|byte| *byte != 0) {
-            let last = bytes.iter().rposition(|byte| *byte != 0).unwrap_or(first);
-            file.zero(at + first as u64, (last - first + 1) as u64)?;
-            changed = true;
-        }
-        at += read as u64;
-    }
-    Ok(changed)
 }
 
 /// The bytes in a range that are not zero: position of the first and behind the last.
@@ -618,27 +613,29 @@ impl Scan<'_, '_> {
     fn run(mut self, names: &[DirEntry]) -> Result<Option<i64>, EntriesError> {
         let files = self.queue.files();
         let numbers = self.numbers(names)?;
-        let (Some(&first_file), Some(&last_file)) = (numbers.first(), numbers.last()) else {
+        let (Some(&first_file), Some(&newest)) = (numbers.first(), numbers.last()) else {
             return Ok(None);
         };
+        let last_file = self.last_before_gap(&numbers, first_file)?;
 
-        // The newest file that begins with something to keep; those before it are full.
+        // The newest file that begins with something to keep; those before it are full. A torn entry may look like
+        // something to keep while the file before it lost what was written there, so the log is asked.
         let mut number = last_file;
-        while number > first_file && !self.keeps(&self.first_entry(number)?) {
+        while number > first_file && !self.begins_with_kept(number)? {
             number -= 1;
         }
         let scan = self.scan_file(number, 0, number == first_file)?;
         let per_file = files.entries_per_file();
         let max = i64::from(number) * per_file + scan.count;
         let behind = match scan.leftovers {
-            _ if number < last_file => Some(i64::MAX),
+            _ if number < newest => Some(i64::MAX),
             Some(data) => {
                 let end = i64::try_from(data.end.div_ceil(ENTRY_SIZE as u64)).unwrap_or(i64::MAX);
                 Some(i64::from(number) * per_file + end)
             }
             None => None,
         };
-        if max == 0 {
+        if scan.count == 0 && number == first_file {
             // Nothing to keep: the queue begins where its next record says, maybe in another file.
             return Ok(behind.or(Some(i64::MAX)));
         }
@@ -659,7 +656,25 @@ impl Scan<'_, '_> {
         Ok(if kept.0 < max { Some(i64::MAX) } else { behind })
     }
 
-    /// The numbers of the queue's files, which follow each other.
+    /// The last file that follows the first without a gap. A power cut may keep the name of a file and lose that of the
+    /// one before it, but only of files made since the last checkpoint: what lies behind the gap comes back from the log.
+    fn last_before_gap(&mut self, numbers: &[u32], first: u32) -> Result<u32, QueueError> {
+        let contiguous = (first..).zip(numbers).take_while(|(expected, number)| expected == *number).count();
+        let (before, behind) = numbers.split_at(contiguous);
+        let last = before.last().copied().unwrap_or(first);
+        for number in behind {
+            if self.begins_with_kept(*number)? {
+                return Err(QueueError::Missing { path: self.queue.files().path(self.queue, last + 1) });
+            }
+        }
+        if let Some(number) = behind.first() {
+            let offset = i64::from(*number) * self.queue.files().entries_per_file();
+            self.finding(last + 1, offset, QueueFault::FileMissing);
+        }
+        Ok(last)
+    }
+
+    /// The numbers of the queue's files, in order.
     fn numbers(&mut self, names: &[DirEntry]) -> Result<Vec<u32>, QueueError> {
         let files = self.queue.files();
         let dir = files.queue_dir(self.queue.topic(), self.queue.id());
@@ -682,11 +697,6 @@ impl Scan<'_, '_> {
             if entry.len != files.file_size {
                 return Err(QueueError::Length { path, found: entry.len, expected: files.file_size });
             }
-            if let Some(&last) = numbers.last()
-                && last + 1 != number
-            {
-                return Err(QueueError::Missing { path: files.path(self.queue, last + 1) });
-            }
             numbers.push(number);
         }
         Ok(numbers)
@@ -694,6 +704,20 @@ impl Scan<'_, '_> {
 
     fn keeps(&self, entry: &Entry) -> bool {
         entry.is_blank() || (entry.is_message() && entry.physical < self.keep_below)
+    }
+
+    fn begins_with_kept(&self, number: u32) -> Result<bool, QueueError> {
+        let entry = self.first_entry(number)?;
+        let offset = i64::from(number) * self.queue.files().entries_per_file();
+        Ok(self.keeps(&entry)
+            && (entry.is_blank()
+                || self.lists_foreign_records()
+                || self.claim(&entry, offset) != Claim::Denied))
+    }
+
+    /// Queues with this prefix list messages of other topics.
+    fn lists_foreign_records(&self) -> bool {
+        self.queue.topic().starts_with(MULTI_DISPATCH_PREFIX)
     }
 
     fn first_entry(&self, number: u32) -> Result<Entry, QueueError> {
@@ -743,7 +767,8 @@ impl Scan<'_, '_> {
                             self.queue.topic(),
                             self.queue.id(),
                             QueueOffset(base + scan.count),
-                        ) == Claim::Denied
+                        )
+                        .is_wrong()
                     {
                         // Left behind by a truncation that did not erase: the queue ended before it.
                         break 'file;
@@ -805,14 +830,13 @@ impl Scan<'_, '_> {
         start: QueueOffset,
         max: QueueOffset,
     ) -> Result<QueueOffset, EntriesError> {
-        // Queues with this prefix list messages of other topics.
-        let foreign_records = self.queue.topic().starts_with(MULTI_DISPATCH_PREFIX);
+        let foreign_records = self.lists_foreign_records();
         let mut wrong: Option<(QueueOffset, Entry)> = None;
         let mut left = CLAIMS_MAX;
         let last = loop {
             let end = wrong.map_or(max, |(offset, _)| offset);
             let Some((offset, entry)) = self.queue.last_message(start, end)? else { break None };
-            if foreign_records || self.claim(&entry, offset.0) != Claim::Denied {
+            if foreign_records || !self.claim(&entry, offset.0).is_wrong() {
                 break Some(entry);
             }
             wrong = Some((offset, entry));
