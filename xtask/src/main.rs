@@ -21,7 +21,8 @@ usage: cargo xtask TASK
   soak [WORD...]
         what takes hours: a million seeds, 100,000 queues, ten seeds of every round trip, cargo-deny
   compare [--rounds N] [--seconds N] [--dir DIR] [--only WORD] [--dry-run]
-        Java, FerroMQ and the null broker under the same loads; writes docs/performance.md
+        Java, FerroMQ and the null broker under the same loads; writes docs/performance.md;
+        WORD is part of a load's name, or footprint, cold or costs, and then nothing is written
   record mqadmin | record rows [WORD]
         store what Java RocketMQ answers, for the comparison with ours
   java fetch

@@ -24,12 +24,23 @@ pub(crate) struct Figure {
     pub(crate) met: bool,
 }
 
+type Part = fn(&Bench, &mut Vec<Figure>) -> Result<()>;
+
 pub(crate) fn measure(bench: &Bench) -> Result<Vec<Figure>> {
     let mut figures = Vec::new();
-    idle(bench, &mut figures)?;
-    queues(bench, &mut figures)?;
-    topics(bench, &mut figures)?;
-    restart(bench, &mut figures)?;
+    let parts: [(&str, Part); 4] = [
+        ("an idle server", idle),
+        ("10,000 queues", queues),
+        ("10,000 topics", topics),
+        ("100,000 queues", restart),
+    ];
+    for (what, part) in parts {
+        let before = figures.len();
+        part(bench, &mut figures).context(what)?;
+        for Figure { what, value, .. } in &figures[before..] {
+            println!("{what}: {value}");
+        }
+    }
     Ok(figures)
 }
 
@@ -156,7 +167,7 @@ fn restart(bench: &Bench, figures: &mut Vec<Figure>) -> Result<()> {
     let start = Instant::now();
     broker.start(&bench.tools)?;
     let seconds = start.elapsed().as_secs_f64();
-    println!("restart with 100,000 queues and {log} MiB of log: {seconds:.2} s");
+    println!("{log} MiB of log with 100,000 queues");
     figures.push(Figure {
         what: "100,000 queues, killed, started again",
         value: format!("{seconds:.2} s"),

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result};
 
-use super::workloads::Workload;
+use super::workloads::{WORKLOADS, Workload};
 use super::{Bench, Contestant};
 
 /// What one load costs per message.
@@ -19,9 +19,9 @@ pub(crate) struct Cost {
     pub(crate) allocations: Option<f64>,
 }
 
-pub(crate) fn measure(bench: &Bench, loads: &[&'static Workload]) -> Result<Vec<Cost>> {
+pub(crate) fn measure(bench: &Bench) -> Result<Vec<Cost>> {
     let mut costs = Vec::new();
-    for load in loads {
+    for load in &WORKLOADS {
         let system_calls = if installed("strace") { Some(system_calls(bench, load)?) } else { None };
         let allocations = if installed("valgrind") { Some(allocations(bench, load)?) } else { None };
         costs.push(Cost { load: load.name, system_calls, allocations });

@@ -131,15 +131,14 @@ pub(crate) fn task(arguments: &[String]) -> Result<()> {
     }
     let medians: Vec<(&Workload, Medians)> =
         selected.into_iter().zip(&runs).map(|(load, runs)| (load, runs.medians())).collect();
-    let whole = only.is_none();
-    let footprint = if whole { Some(footprint::measure(&bench)?) } else { None };
-    let cold = if whole { Some(cold::measure(&bench)?) } else { None };
-    let costs =
-        if whole { internals::measure(&bench, &WORKLOADS.iter().collect::<Vec<_>>())? } else { Vec::new() };
+    let wanted = |section: &str| only.as_ref().is_none_or(|word| word == section);
+    let footprint = if wanted("footprint") { Some(footprint::measure(&bench)?) } else { None };
+    let cold = if wanted("cold") { Some(cold::measure(&bench)?) } else { None };
+    let costs = if wanted("costs") { internals::measure(&bench)? } else { Vec::new() };
     let text =
         report::text(&bench, &file_system, rounds, &medians, footprint.as_ref(), cold.as_ref(), &costs);
     println!("\n{text}");
-    if whole && !dry {
+    if only.is_none() && !dry {
         report::store(&crate::root()?.join("docs/performance.md"), &text)?;
     }
     Ok(())
