@@ -24,6 +24,7 @@ pub(crate) fn measure(bench: &Bench) -> Result<Vec<Cost>> {
     for load in &WORKLOADS {
         let system_calls = if installed("strace") { Some(system_calls(bench, load)?) } else { None };
         let allocations = if installed("valgrind") { Some(allocations(bench, load)?) } else { None };
+        println!("{}: {system_calls:?} system calls, {allocations:?} allocations per message", load.name);
         costs.push(Cost { load: load.name, system_calls, allocations });
     }
     Ok(costs)
