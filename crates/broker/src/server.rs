@@ -16,6 +16,7 @@ use ferromq_protocol::types::{Host, QueueId};
 use ferromq_store::clock::Clock;
 use ferromq_store::disk::Disk;
 use ferromq_store::dispatch::DelayLevels;
+use ferromq_store::retention::RetentionRules;
 use ferromq_store::state_file::StateFileError;
 use ferromq_store::{Environment, FlushMode, OpenError, StartError, StopReport, Store, StoreConfig};
 use tokio::sync::watch;
@@ -265,7 +266,23 @@ fn store_config(config: &BrokerConfig) -> StoreConfig {
         ring_bytes: section.hot_tail_bytes as u64,
         open_queue_files_max: section.max_open_queue_files,
         checkpoint_interval: section.thorough_sync_interval,
+        retention: retention_rules(&config.live.retention),
         ..StoreConfig::at(&section.root)
+    }
+}
+
+/// What the configuration lets the store delete. A change while running goes to the store as well.
+pub(crate) fn retention_rules(section: &section::Retention) -> RetentionRules {
+    let hours = (0..24_u8).filter(|hour| section.delete_hours.contains(*hour));
+    RetentionRules {
+        keep: section.keep,
+        delete_hours: hours.fold(0, |bits, hour| bits | 1 << hour),
+        start_percent: section.start_percent,
+        force_percent: section.force_percent,
+        full_percent: section.full_percent,
+        force: section.force,
+        files_per_round: section.files_per_round,
+        pause: section.log_file_pause,
     }
 }
 

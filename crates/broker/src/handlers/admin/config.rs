@@ -8,6 +8,7 @@ use ferromq_protocol::json;
 use crate::broker::Broker;
 use crate::requests::Caller;
 use crate::response::{Answer, RequestError};
+use crate::server::retention_rules;
 
 /// GET_BROKER_CONFIG (26): every key with its value in force, as properties.
 pub(crate) fn get(broker: &Broker, _peer: &Peer, _frame: &OwnedFrame) -> Result<Answer, RequestError> {
@@ -54,6 +55,7 @@ fn save(broker: &Broker, body: &[u8]) -> Result<Vec<&'static str>, RequestError>
     }
     broker.store.set_skip_corrupt_records(next.live.reads.skip_corrupt);
     broker.store.set_max_message_size(next.live.max_body_bytes);
+    broker.store.set_retention(retention_rules(&next.live.retention));
     broker.replace_config(next);
     *version = version.next(broker.now().0);
     Ok(changes.acting)
