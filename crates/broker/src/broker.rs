@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, Guard};
@@ -69,6 +70,8 @@ pub struct Broker {
     pub clients: Clients,
     /// Locks of orderly consumers.
     pub queue_locks: Mutex<QueueLocks>,
+    /// Who submitted to the store last.
+    pub(crate) last_sender: LastSender,
     /// What went through.
     pub stats: Stats,
     /// The messages.
@@ -91,6 +94,23 @@ pub struct Broker {
     memory_bytes: u64,
     /// Properties that every message gets, with tracing off and on.
     added_properties: [Box<[u8]>; 2],
+}
+
+/// Which connection submitted last: one that is alone need not wait for others to join it. On a cache line of its own,
+/// since all connections write it.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub(crate) struct LastSender(AtomicU64);
+
+impl LastSender {
+    /// Notes that this connection submits now; whether it was the last one before, too.
+    pub(crate) fn was(&self, id: u64) -> bool {
+        let was_last = self.0.load(Ordering::Relaxed) == id;
+        if !was_last {
+            self.0.store(id, Ordering::Relaxed);
+        }
+        was_last
+    }
 }
 
 /// Parts of a broker that are made before it.
@@ -128,6 +148,7 @@ impl Broker {
             metadata,
             clients: Clients::default(),
             queue_locks: Mutex::new(QueueLocks::new(queue_lock_lifetime)),
+            last_sender: LastSender::default(),
             stats: Stats::default(),
             store,
             holds: Arc::default(),

@@ -102,10 +102,20 @@ pub(crate) struct Sends {
     properties: Vec<u8>,
     /// Source of queue choices; quality does not matter.
     random: u64,
-    /// Something was submitted and not yet committed by anybody we know of.
-    submitted: bool,
-    /// The task gave way once since then.
-    gave_way: bool,
+    turn: Turn,
+    /// Tells this connection from others.
+    id: u64,
+}
+
+/// Whose move it is with what was submitted.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Turn {
+    /// Nothing was submitted that somebody has yet to commit, as far as we know.
+    Idle,
+    /// It may be written at once.
+    Commit,
+    /// Others send, too; those that are ready shall join the group first.
+    GiveWay,
 }
 
 /// What became of a request.
@@ -128,7 +138,7 @@ impl<E: Into<SendError>> From<E> for Refusal {
 }
 
 impl Sends {
-    pub(crate) fn new(port: Port, seed: u64) -> Self {
+    pub(crate) fn new(port: Port, id: u64) -> Self {
         Self {
             port,
             batch: None,
@@ -138,9 +148,9 @@ impl Sends {
             targets: FxHashMap::default(),
             targets_generation: 0,
             properties: Vec::new(),
-            random: seed | 1,
-            submitted: false,
-            gave_way: false,
+            random: id | 1,
+            turn: Turn::Idle,
+            id,
         }
     }
 
@@ -288,9 +298,9 @@ impl Sends {
         match self.port.submit(batch) {
             Ok(()) => {
                 self.unsubmitted.clear();
-                if !self.submitted {
-                    self.submitted = true;
-                    self.gave_way = false;
+                let was_last = broker.last_sender.was(self.id);
+                if self.turn == Turn::Idle {
+                    self.turn = if was_last { Turn::Commit } else { Turn::GiveWay };
                 }
             }
             Err(batch) => {
@@ -304,21 +314,25 @@ impl Sends {
 
     /// Commits what was submitted, if nobody else does, and writes the answers that are due.
     pub(crate) fn poll(&mut self, broker: &Broker, cx: &mut Context<'_>, out: &mut Vec<u8>) {
-        if self.submitted {
-            if self.gave_way {
-                self.submitted = false;
+        match std::mem::replace(&mut self.turn, Turn::Idle) {
+            Turn::Idle => {}
+            Turn::Commit => {
                 broker.store.commit_inline();
-            } else {
-                // Every other connection that is ready joins the group before it is written.
-                self.gave_way = true;
-                cx.waker().wake_by_ref();
+            }
+            Turn::GiveWay => {
+                self.turn = Turn::Commit;
+                // The store need not wake us either.
+                return give_way(cx);
             }
         }
         if self.pending.is_empty() {
             return;
         }
         let now = Instant::now();
-        while let Poll::Ready(batch) = self.port.poll_done(cx) {
+        // A waker is left with the store only if there is something to be woken for.
+        while !self.pending.is_empty()
+            && let Poll::Ready(batch) = self.port.poll_done(cx)
+        {
             let mut sums = Sums::default();
             for &(tag, outcome) in batch.answers() {
                 self.settle(broker, out, tag, outcome, now, &mut sums);
@@ -369,6 +383,14 @@ impl Sends {
             refuse(broker, out, pending.encoding, &head, error);
         }
     }
+}
+
+/// Has the task polled again once its worker has nothing else to do and has asked the driver who is ready. (To wake
+/// it here would make it a task to steal: another worker is woken up for it and takes the connection away.)
+fn give_way(cx: &mut Context<'_>) {
+    let turn = std::pin::pin!(tokio::task::yield_now());
+    // The first poll leaves the waker with the worker; there is no second.
+    let _pending = turn.poll(cx);
 }
 
 impl Target {

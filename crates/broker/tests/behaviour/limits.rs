@@ -5,6 +5,7 @@ use std::time::Duration;
 use ferromq_broker::background::{self, Background};
 use ferromq_broker::holds::HOLDS_MAX;
 use ferromq_protocol::code::request;
+use ferromq_protocol::header::OwnedFrame;
 
 use crate::support::{Pull, Send, TestBroker, eventually, number};
 
@@ -37,6 +38,35 @@ fn a_flood_of_sends_is_slowed_down_and_answered() {
     let status = broker.broker().store.status();
     assert_eq!(status.pending_bytes, 0);
     Send::to("T").ok(&mut crate::support::Client::connect(address));
+}
+
+/// Posts bursts of a request until one of a burst had to wait for too long, and gives its answer.
+fn burst_until_refused(broker: &TestBroker, code: i32, fields: &[(&str, &str)]) -> OwnedFrame {
+    let mut client = broker.client();
+    for _ in 0..1_000 {
+        let asked: Vec<i32> = (0..500).map(|_| client.post(code, fields, b"x")).collect();
+        let replies: Vec<OwnedFrame> = asked.into_iter().map(|opaque| client.reply(opaque)).collect();
+        if let Some(refused) = replies.into_iter().find(|reply| reply.code != 0) {
+            return refused;
+        }
+    }
+    panic!("all of them were answered in time");
+}
+
+#[test]
+fn sends_that_waited_too_long_are_refused() {
+    let broker = TestBroker::with(&[("waitTimeMillsInSendQueue", "1")]);
+    let refused = burst_until_refused(&broker, request::SEND_MESSAGE_V2, &Send::to("T").fields());
+    assert_eq!(refused.code, 2);
+    assert!(refused.remark.unwrap().starts_with("[TIMEOUT_CLEAN_QUEUE]broker busy, start flow control"));
+}
+
+#[test]
+fn requests_for_the_disk_that_waited_too_long_are_refused() {
+    let broker = TestBroker::with(&[("waitTimeMillsInPullQueue", "1")]);
+    let refused = burst_until_refused(&broker, request::GET_ALL_TOPIC_CONFIG, &[]);
+    assert_eq!(refused.code, 2);
+    assert!(refused.remark.unwrap().starts_with("[TIMEOUT_CLEAN_QUEUE]broker busy, start flow control"));
 }
 
 #[tokio::test]

@@ -148,6 +148,9 @@ pub fn config(root: &Path, settings: &BTreeMap<String, String>) -> BrokerConfig 
     set("mappedFileSizeConsumeQueue", "60000".into());
     set("maxHashSlotNum", "1000".into());
     set("maxIndexNum", "4000".into());
+    // The machine that tests run on may be busy for longer than a send may wait.
+    set("waitTimeMillsInSendQueue", "60000".into());
+    set("waitTimeMillsInPullQueue", "60000".into());
     for (key, value) in settings {
         set(key, value.clone());
     }
