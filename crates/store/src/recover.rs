@@ -169,6 +169,49 @@ fn refuse_other_kinds(disk: &dyn Disk, layout: &Layout) -> Result<(), OpenError>
     Ok(())
 }
 
+/// Queues follow from the log. Where there is none, loading them would cut every entry off, so they are looked at first.
+fn refuse_queues_without_log(disk: &dyn Disk, layout: &Layout) -> Result<(), OpenError> {
+    for root in [layout.consume_queues(), layout.batch_queues()] {
+        for topic in directories(disk, &root)? {
+            for queue in directories(disk, &topic)? {
+                for file in disk.list(&queue).map_err(io_error("list", &queue))? {
+                    let path = queue.join(&file.name);
+                    if !file.is_dir && holds_entries(disk, &path).map_err(io_error("read", &path))? {
+                        return Err(OpenError::LogMissing { path: layout.commit_log().to_owned() });
+                    }
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+fn directories(disk: &dyn Disk, dir: &Path) -> Result<Vec<PathBuf>, OpenError> {
+    if disk.metadata(dir).map_err(io_error("look at", dir))?.is_none() {
+        return Ok(Vec::new());
+    }
+    let entries = disk.list(dir).map_err(io_error("list", dir))?;
+    Ok(entries.into_iter().filter(|entry| entry.is_dir).map(|entry| dir.join(entry.name)).collect())
+}
+
+/// Files are created full of zeros.
+fn holds_entries(disk: &dyn Disk, path: &Path) -> io::Result<bool> {
+    let file = disk.open(path, Access::Read)?;
+    let mut buffer = vec![0; 64 << 10];
+    let mut at = 0;
+    while let Some(data) = file.next_data(at)? {
+        let read = file.read_at(&mut buffer, data)?;
+        if read == 0 {
+            break;
+        }
+        if buffer[..read].iter().any(|byte| *byte != 0) {
+            return Ok(true);
+        }
+        at = data + read as u64;
+    }
+    Ok(false)
+}
+
 /// Finds the files of the log and mends what a crash during their creation left.
 fn load_segments(disk: &dyn Disk, layout: &Layout, size: u64) -> Result<Vec<u64>, OpenError> {
     let dir = layout.commit_log();
@@ -236,6 +279,9 @@ pub(crate) fn recover(
     let began = Instant::now();
     refuse_other_kinds(&**disk, layout)?;
     let bases = load_segments(&**disk, layout, config.segment_size)?;
+    if bases.is_empty() {
+        refuse_queues_without_log(&**disk, layout)?;
+    }
     let segments = Segments::new(Arc::clone(disk), layout, config.segment_size, &bases);
     let path = layout.checkpoint();
     let checkpoint = CheckpointFile::load(Arc::clone(disk), &path, &layout.staging());
@@ -317,11 +363,6 @@ impl Recovery<'_> {
                 progress: &|done, total| tracing::info!(done, total, "loading the queues of topics"),
             })?
         };
-        if self.segments.first_base().is_none()
-            && self.queues.all().iter().any(|queue| queue.max_offset().0 > 0)
-        {
-            return Err(OpenError::LogMissing { path: self.layout.commit_log().to_owned() });
-        }
         self.report.queue_findings = loaded.findings.len();
         for finding in &loaded.findings {
             tracing::warn!(file = %finding.path.display(), offset = finding.offset.0, "queue: {}", finding.kind);
