@@ -19,6 +19,7 @@ Examples:
   ferromq namesrv -c namesrv.conf             only a name server, from RocketMQ's own file
   ferromq broker -c broker.conf -n ns:9876    only a broker, from RocketMQ's own file
   ferromq broker -c broker.conf --print-config   what would be in force, and why
+  ferromq store check ~/store                 whether a stopped store is sound
   ferromq bench send --namesrv 127.0.0.1:9876 how fast it is here
 
 Any RocketMQ client connects to a name server at port 9876; `ferromq up` prints the address.")]
@@ -32,6 +33,9 @@ pub(crate) enum Command {
     Up(Up),
     Namesrv(Namesrv),
     Broker(Broker),
+    /// Looks at the files of a stopped store, or repairs them.
+    #[command(subcommand)]
+    Store(Store),
     /// Puts load on a server and measures it.
     #[command(subcommand)]
     Bench(ferromq_bench::Command),
@@ -164,6 +168,109 @@ pub(crate) struct Output {
 pub(crate) enum LogFormat {
     Text,
     Json,
+}
+
+/// Which part of `store`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Store {
+    /// Reads everything and says what is wrong and what a start would do. Changes nothing.
+    ///
+    /// Exit code 0: sound, or the next start mends it. 2: messages are not where they should be. 3: a broker would not
+    /// start.
+    Check {
+        #[command(flatten)]
+        store: StoreDirectory,
+    },
+    Dump(Dump),
+    /// Mends what a start does not mend by itself.
+    ///
+    /// Queues and index are built anew from the log where they are wrong. Nothing is deleted that a message could be
+    /// in: it is moved into DIR/ferromq/removed. Exit codes as of check, for the store afterwards.
+    Repair {
+        #[command(flatten)]
+        store: StoreDirectory,
+        /// Mend the log too, although messages leave it.
+        #[arg(long)]
+        accept_loss: bool,
+        /// Build all queues anew, not only those that are wrong.
+        #[arg(long)]
+        rebuild_queues: bool,
+        /// Build the index anew even if it is right.
+        #[arg(long)]
+        rebuild_index: bool,
+    },
+}
+
+/// Prints what the files hold. Changes nothing.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  ferromq store dump ~/store                              files, queues, index
+  ferromq store dump ~/store records --from 0 --count 5   the first messages without their bodies
+  ferromq store dump ~/store --json entries --topic orders --queue 0")]
+pub(crate) struct Dump {
+    #[command(flatten)]
+    pub(crate) store: StoreDirectory,
+    #[command(subcommand)]
+    pub(crate) part: Option<DumpPart>,
+}
+
+/// What to print; an overview without it.
+#[derive(Debug, Subcommand)]
+pub(crate) enum DumpPart {
+    /// Messages of the log without their bodies.
+    Records {
+        /// Position of a message in the log.
+        #[arg(long, default_value_t = 0)]
+        from: i64,
+        #[arg(long, default_value_t = 100)]
+        count: usize,
+    },
+    /// Entries of one queue.
+    Entries {
+        #[arg(long)]
+        topic: String,
+        #[arg(long, default_value_t = 0)]
+        queue: i32,
+        /// Offset in the queue.
+        #[arg(long, default_value_t = 0)]
+        from: i64,
+        #[arg(long, default_value_t = 100)]
+        count: usize,
+    },
+    /// Keys of one index file.
+    Keys {
+        /// Name of the file, as the overview shows it.
+        #[arg(long)]
+        file: String,
+        /// Number of the first key.
+        #[arg(long, default_value_t = 1)]
+        from: u32,
+        #[arg(long, default_value_t = 100)]
+        count: usize,
+    },
+    /// The checkpoint, as JSON.
+    Checkpoint,
+}
+
+/// A store on the disk.
+#[derive(Debug, Args)]
+pub(crate) struct StoreDirectory {
+    /// Root directory of the store (storePathRootDir).
+    #[arg(value_name = "DIR")]
+    pub(crate) root: PathBuf,
+    /// Directory of the commit log, if it is not DIR/commitlog (storePathCommitLog).
+    #[arg(long, value_name = "DIR")]
+    pub(crate) commit_log: Option<PathBuf>,
+    /// Slots of one index file, if they were configured (maxHashSlotNum).
+    #[arg(long, value_name = "N")]
+    pub(crate) index_slots: Option<u32>,
+    /// Entries of one index file, if they were configured (maxIndexNum).
+    #[arg(long, value_name = "N")]
+    pub(crate) index_entries: Option<u32>,
+    /// Print JSON, one value a line, instead of text.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 fn assignment(text: &str) -> Result<Assignment, String> {

@@ -8,6 +8,10 @@ use ferromq_config::settings::Problems;
 pub(crate) mod exit {
     /// The command line makes no sense.
     pub(crate) const USAGE: u8 = 1;
+    /// `store check`: messages are not where they should be.
+    pub(crate) const STORE_WRONG: u8 = 2;
+    /// `store check`: a broker would not start.
+    pub(crate) const STORE_REFUSED: u8 = 3;
     /// The configuration or the files cannot be used (Java's -3).
     pub(crate) const INITIALISATION: u8 = 253;
     /// The start failed: ports, store, another process (Java's -1).

@@ -8,6 +8,7 @@ mod owner;
 mod process;
 mod ready;
 mod signals;
+mod store;
 
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -46,6 +47,7 @@ fn run(command: &Command) -> Result<(), Failure> {
         Command::Up(args) => up(args),
         Command::Namesrv(args) => namesrv(args),
         Command::Broker(args) => broker(args),
+        Command::Store(command) => store::run(command),
         Command::Bench(command) => Ok(ferromq_bench::run(command)?),
     }
 }

@@ -24,9 +24,33 @@ pub(crate) fn ferromq(directory: &Path) -> Command {
     command
 }
 
-/// Runs a command to its end.
+/// Runs a command to its end, which must come.
 pub(crate) fn run(directory: &Path, arguments: &[&str]) -> Output {
-    ferromq(directory).args(arguments).output().unwrap()
+    let mut command = ferromq(directory);
+    command.args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let streams = (lines(child.stdout.take().unwrap()), lines(child.stderr.take().unwrap()));
+    let Some(status) = wait(&mut child) else {
+        let _ = child.kill();
+        let _ = child.wait();
+        panic!("{arguments:?} does not end: {}", all(&streams.1));
+    };
+    Output { status, stdout: all(&streams.0).into(), stderr: all(&streams.1).into() }
+}
+
+fn all(lines: &Receiver<String>) -> String {
+    lines.iter().map(|line| line + "\n").collect()
+}
+
+fn wait(child: &mut Child) -> Option<ExitStatus> {
+    let deadline = Instant::now() + PATIENCE;
+    while Instant::now() < deadline {
+        if let Some(status) = child.try_wait().unwrap() {
+            return Some(status);
+        }
+        thread::sleep(Duration::from_millis(5));
+    }
+    None
 }
 
 pub(crate) fn stderr(output: &Output) -> String {
@@ -47,6 +71,7 @@ pub(crate) struct Server {
 impl Server {
     /// `ferromq up` on free ports with its data in `directory`.
     pub(crate) fn up(directory: &Path, arguments: &[&str]) -> Self {
+        std::fs::create_dir_all(directory).unwrap();
         let mut command = ferromq(directory);
         command.args(["up", "--namesrv-port", "0", "--data-dir"]).arg(directory.join("data"));
         if !arguments.contains(&"--broker-port") {
@@ -100,14 +125,7 @@ impl Server {
 
     /// Waits for the end and returns how it ended and what it wrote to the log.
     pub(crate) fn wait(mut self) -> (ExitStatus, Vec<String>) {
-        let deadline = Instant::now() + PATIENCE;
-        let status = loop {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                break status;
-            }
-            assert!(Instant::now() < deadline, "the server does not end");
-            thread::sleep(Duration::from_millis(5));
-        };
+        let status = wait(&mut self.child).expect("the server does not end");
         (status, self.log.iter().collect())
     }
 
