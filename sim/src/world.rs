@@ -359,7 +359,7 @@ impl World {
             0 | 1 => self.send(),
             2 => self.step(Loop::Commit),
             3 => self.step(Loop::Sync),
-            4 => self.step(Loop::WriteBehind),
+            4 => self.step_entries(),
             _ => self.read(),
         };
         self.note(|| "and on".to_owned());
@@ -374,7 +374,7 @@ impl World {
             0..8 => self.send(),
             8..10 => self.step(Loop::Commit),
             10..13 => self.step(Loop::Sync),
-            13..15 => self.step(Loop::WriteBehind),
+            13..15 => self.step_entries(),
             15..17 => self.read(),
             _ => {
                 self.pass_time();
@@ -401,6 +401,12 @@ impl World {
             self.clock.step_back(i64::try_from(self.below(20_000)).unwrap_or(0));
         }
         self.note(|| format!("{by:?} pass"));
+    }
+
+    /// What brings entries to their files, and a checkpoint if one is due.
+    fn step_entries(&self) -> Checked {
+        self.step(Loop::WriteBehind)?;
+        self.step(Loop::Checkpoint)
     }
 
     fn step(&self, each: Loop) -> Checked {

@@ -28,7 +28,7 @@ use crate::retention::Retention;
 use crate::running::Directory;
 use crate::signal::Signal;
 use crate::sync::SyncToken;
-use crate::write_behind::WriteBehindToken;
+use crate::write_behind::{CheckpointToken, WriteBehindToken};
 
 /// Wakes the loops.
 #[derive(Debug, Default)]
@@ -36,6 +36,7 @@ pub(crate) struct Signals {
     pub(crate) commit: Signal,
     pub(crate) sync: Signal,
     pub(crate) write_behind: Signal,
+    pub(crate) checkpoint: Signal,
     pub(crate) clean: Signal,
     pub(crate) stopping: AtomicBool,
 }
@@ -71,6 +72,9 @@ pub(crate) struct Engine {
     pub(crate) confirmer: Mutex<Confirmer>,
     pub(crate) syncer: SyncToken,
     pub(crate) write_behind: WriteBehindToken,
+    pub(crate) checkpointer: CheckpointToken,
+    /// The position of the last checkpoint.
+    pub(crate) checkpointed: AtomicU64,
     pub(crate) flushed: AtomicU64,
     pub(crate) replication: Replication,
     pub(crate) retention: Retention,

@@ -209,7 +209,8 @@ impl Engine {
         let mut tail = self.tail.try_lock().ok_or(TruncateError::Busy)?;
         let mut confirmer = self.confirmer.try_lock().ok_or(TruncateError::Busy)?;
         let _syncer = self.syncer.try_lock().ok_or(TruncateError::Busy)?;
-        let mut behind = self.write_behind.try_lock().ok_or(TruncateError::Busy)?;
+        let mut checkpointer = self.checkpointer.try_lock().ok_or(TruncateError::Busy)?;
+        let _behind = self.write_behind.try_lock().ok_or(TruncateError::Busy)?;
         let cut = self.mark_before(at)?;
         if cut.position == tail.position {
             return Ok(());
@@ -217,7 +218,7 @@ impl Engine {
         // From here on the cut is certain: whatever is interrupted, the next start goes on with it.
         let path = self.layout.truncation();
         write_truncation(&*self.disk, &self.layout, cut.position).map_err(io_error("write", &path))?;
-        let lowered = self.lower_checkpoint(&mut behind, cut);
+        let lowered = self.lower_checkpoint(&mut checkpointer, cut);
         lowered.map_err(io_error("write", &self.layout.checkpoint()))?;
         self.withdraw_unconfirmed(cut, &mut confirmer);
         self.log.cut(cut);
@@ -239,7 +240,7 @@ impl Engine {
             };
             let open = OpenIndex {
                 end: at,
-                full_until: behind.checkpoint_fields().index_time,
+                full_until: checkpointer.fields().index_time,
                 clean: false,
                 empty_from: cut.position,
             };

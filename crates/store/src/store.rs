@@ -36,7 +36,7 @@ use crate::retention::{Retention, RetentionRules};
 use crate::running::{Directory, DirectoryError};
 use crate::signal::Signal;
 use crate::sync::Syncer;
-use crate::write_behind::WriteBehind;
+use crate::write_behind::{Checkpointer, WriteBehind};
 
 /// Time and disk of a store.
 #[derive(Clone)]
@@ -111,21 +111,24 @@ pub enum Loop {
     Commit,
     /// Syncs the log and prepares its next file.
     Sync,
-    /// Writes queue and index entries and the checkpoint.
+    /// Writes queue and index entries.
     WriteBehind,
+    /// Syncs queue and index files and writes the checkpoint.
+    Checkpoint,
     /// Removes what is old, and watches how full the disks are.
     Clean,
 }
 
 impl Loop {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Commit, Self::Sync, Self::WriteBehind, Self::Clean];
+    pub const ALL: [Self; 5] = [Self::Commit, Self::Sync, Self::WriteBehind, Self::Checkpoint, Self::Clean];
 
     fn thread_name(self) -> &'static str {
         match self {
             Self::Commit => "store-commit",
             Self::Sync => "store-sync",
             Self::WriteBehind => "store-behind",
+            Self::Checkpoint => "store-mark",
             Self::Clean => "store-clean",
         }
     }
@@ -189,7 +192,9 @@ impl Store {
             unconfirmed: Mutex::new(VecDeque::new()),
             confirmer: Mutex::new(Confirmer::default()),
             syncer: Mutex::new(Syncer::default()),
-            write_behind: Mutex::new(WriteBehind::new(recovered.checkpoint, end, clock.elapsed())),
+            write_behind: Mutex::new(WriteBehind::new(clock.elapsed())),
+            checkpointer: Mutex::new(Checkpointer::new(recovered.checkpoint, clock.elapsed())),
+            checkpointed: AtomicU64::new(end.position),
             // Entries that recovery put back are in memory only.
             flushed: AtomicU64::new(recovered.report.scanned_from.min(end.position)),
             replication: Replication::new(end.position),
@@ -555,6 +560,7 @@ impl Engine {
             Loop::Commit => self.commit_step(),
             Loop::Sync => self.sync_step(),
             Loop::WriteBehind => self.write_behind_step(),
+            Loop::Checkpoint => self.checkpoint_step(),
             Loop::Clean => self.clean_step(),
         }
     }
@@ -564,6 +570,7 @@ impl Engine {
             Loop::Commit => &self.signals.commit,
             Loop::Sync => &self.signals.sync,
             Loop::WriteBehind => &self.signals.write_behind,
+            Loop::Checkpoint => &self.signals.checkpoint,
             Loop::Clean => &self.signals.clean,
         }
     }

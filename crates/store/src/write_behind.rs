@@ -1,9 +1,11 @@
 //! Brings queue and index entries to their files, and writes the checkpoint.
 //!
 //! The order is the contract of [`crate::checkpoint`]: first the position and times are captured, then everything up to
-//! there is written, then synced, and only then does the checkpoint say so.
+//! there is written, then synced, and only then does the checkpoint say so. Syncing many queues takes a while, in which
+//! entries have to go on to their files; so the checkpoint has a thread of its own.
 
 use std::io;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use ferromq_protocol::types::TimestampMs;
@@ -21,15 +23,31 @@ use crate::running::DirectoryError;
 
 /// Owned by whoever writes behind.
 pub(crate) struct WriteBehind {
-    checkpoint: CheckpointFile,
     flushed_at: Duration,
-    checkpoint_at: Duration,
-    checkpoint_mark: Mark,
     failing: bool,
     table_distrusted: bool,
 }
 
 pub(crate) type WriteBehindToken = Mutex<WriteBehind>;
+
+/// Owned by whoever writes a checkpoint. Who has both has taken this one first.
+pub(crate) struct Checkpointer {
+    file: CheckpointFile,
+    written_at: Duration,
+}
+
+pub(crate) type CheckpointToken = Mutex<Checkpointer>;
+
+/// Why there is no new checkpoint.
+enum NotWritten {
+    /// Entries are being written by somebody else.
+    Busy,
+    /// The disk refused, or the store is poisoned.
+    Failed,
+}
+
+/// Then it is tried again.
+const RETRY_AFTER: Duration = Duration::from_millis(10);
 
 /// A checkpoint on its way: what was captured before anything was written.
 #[derive(Clone, Copy, Debug)]
@@ -38,19 +56,18 @@ pub(crate) struct CheckpointCandidate {
 }
 
 impl WriteBehind {
-    pub(crate) fn new(checkpoint: CheckpointFile, end: Mark, now: Duration) -> Self {
-        Self {
-            checkpoint,
-            flushed_at: now,
-            checkpoint_at: now,
-            checkpoint_mark: end,
-            failing: false,
-            table_distrusted: false,
-        }
+    pub(crate) fn new(now: Duration) -> Self {
+        Self { flushed_at: now, failing: false, table_distrusted: false }
+    }
+}
+
+impl Checkpointer {
+    pub(crate) fn new(file: CheckpointFile, now: Duration) -> Self {
+        Self { file, written_at: now }
     }
 
-    pub(crate) fn checkpoint_fields(&self) -> StoreCheckpoint {
-        self.checkpoint.current()
+    pub(crate) fn fields(&self) -> StoreCheckpoint {
+        self.file.current()
     }
 }
 
@@ -75,15 +92,35 @@ impl Engine {
             behind.flushed_at = now;
             self.flush_entries(&mut behind, dispatched);
         }
-        let unmarked = dispatched.position.saturating_sub(behind.checkpoint_mark.position);
-        let age = now.saturating_sub(behind.checkpoint_at);
-        if unmarked >= self.config.checkpoint_bytes
-            || (unmarked > 0 && age >= self.config.checkpoint_interval)
-        {
-            behind.checkpoint_at = now;
-            self.write_checkpoint(&mut behind);
+        if self.without_checkpoint() >= self.config.checkpoint_bytes {
+            self.signals.checkpoint.raise();
         }
         interval
+    }
+
+    /// One round of the checkpoint thread. Returns how long it may sleep.
+    pub(crate) fn checkpoint_step(&self) -> Duration {
+        let interval = self.config.checkpoint_interval;
+        let Some(mut checkpointer) = self.checkpointer.try_lock() else { return interval };
+        let now = self.clock.elapsed();
+        let due = (checkpointer.written_at + interval).saturating_sub(now);
+        let bytes = self.without_checkpoint();
+        if bytes >= self.config.checkpoint_bytes || (bytes > 0 && due.is_zero()) {
+            return match self.write_checkpoint(&mut checkpointer) {
+                Err(NotWritten::Busy) => RETRY_AFTER,
+                Ok(()) | Err(NotWritten::Failed) => {
+                    checkpointer.written_at = now;
+                    interval
+                }
+            };
+        }
+        // With nothing to tell there is nothing to wait for either: the next record is young for as long.
+        if due.is_zero() { interval } else { due }
+    }
+
+    /// Bytes of visible log that no checkpoint covers.
+    fn without_checkpoint(&self) -> u64 {
+        self.log.dispatched_position().saturating_sub(self.checkpointed.load(Ordering::Acquire))
     }
 
     /// Whether enough log has passed for the next write of entries.
@@ -138,19 +175,21 @@ impl Engine {
 
     /// Up to where the checkpoint says that queues are durable; `None` while somebody writes it.
     pub(crate) fn checkpoint_position(&self) -> Option<u64> {
-        let behind = self.write_behind.try_lock()?;
-        Some(position(behind.checkpoint.current().queue_position))
+        let checkpointer = self.checkpointer.try_lock()?;
+        Some(position(checkpointer.fields().queue_position))
     }
 
     /// Writes a checkpoint of what is there now. `false` if that failed, or if somebody else is about to.
     pub(crate) fn write_checkpoint_now(&self) -> bool {
-        self.write_behind.try_lock().is_some_and(|mut behind| self.write_checkpoint(&mut behind))
+        self.checkpointer
+            .try_lock()
+            .is_some_and(|mut checkpointer| self.write_checkpoint(&mut checkpointer).is_ok())
     }
 
     /// For a clean stop: everything is written, the index closed and a checkpoint made of it. `false` if that failed, or
     /// if somebody else is writing.
     pub(crate) fn close_entries(&self) -> bool {
-        let Some(mut behind) = self.write_behind.try_lock() else { return false };
+        let Some(mut checkpointer) = self.checkpointer.try_lock() else { return false };
         if self.health.has(Trouble::Poisoned) {
             return false;
         }
@@ -160,22 +199,27 @@ impl Engine {
             tracing::error!(%error, "cannot close the index");
             return false;
         }
-        self.write_checkpoint(&mut behind)
+        self.write_checkpoint(&mut checkpointer).is_ok()
     }
 
-    fn write_checkpoint(&self, behind: &mut WriteBehind) -> bool {
+    fn write_checkpoint(&self, checkpointer: &mut Checkpointer) -> Result<(), NotWritten> {
         let candidate = self.checkpoint_capture();
-        self.flush_entries(behind, candidate.queues)
+        let mut behind = self.write_behind.try_lock().ok_or(NotWritten::Busy)?;
+        let flushed = self.flush_entries(&mut behind, candidate.queues);
+        // Entries that come from now on go to their files while these are synced.
+        drop(behind);
+        let written = flushed
             && self.checkpoint_sync()
             && !self.health.has(Trouble::Poisoned)
-            && self.checkpoint_publish(behind, candidate)
+            && self.checkpoint_publish(checkpointer, candidate);
+        if written { Ok(()) } else { Err(NotWritten::Failed) }
     }
 
     /// Takes back what a cut of the log will make untrue.
-    pub(crate) fn lower_checkpoint(&self, behind: &mut WriteBehind, cut: Mark) -> io::Result<()> {
-        let known = behind.checkpoint.current();
-        behind.checkpoint_mark.position = behind.checkpoint_mark.position.min(cut.position);
-        behind.checkpoint.write(&StoreCheckpoint {
+    pub(crate) fn lower_checkpoint(&self, checkpointer: &mut Checkpointer, cut: Mark) -> io::Result<()> {
+        let known = checkpointer.fields();
+        self.checkpointed.fetch_min(cut.position, Ordering::AcqRel);
+        checkpointer.file.write(&StoreCheckpoint {
             log_time: known.log_time.min(cut.store_time),
             queue_time: known.queue_time.min(cut.store_time),
             index_time: known.index_time.min(cut.store_time),
@@ -208,7 +252,7 @@ impl Engine {
     /// Last: the file. Positions above the durable end of the log are not promised, even if their entries are there.
     pub(crate) fn checkpoint_publish(
         &self,
-        behind: &mut WriteBehind,
+        checkpointer: &mut Checkpointer,
         candidate: CheckpointCandidate,
     ) -> bool {
         let durable = self.log.durable();
@@ -222,11 +266,10 @@ impl Engine {
             queue_position: physical(queues.position),
             ..StoreCheckpoint::default()
         };
-        match behind.checkpoint.advance(&next) {
+        match checkpointer.file.advance(&next) {
             Ok(()) => {
-                behind.checkpoint_mark = queues;
-                let fields = behind.checkpoint.current();
-                self.save_queue_table(&fields);
+                self.checkpointed.store(queues.position, Ordering::Release);
+                self.save_queue_table(&checkpointer.fields());
                 true
             }
             Err(error) => {
