@@ -19,6 +19,7 @@ use ferromq_protocol::request::NotifyConsumerIdsChanged;
 use ferromq_protocol::types::{Host, TimestampMs};
 use ferromq_store::clock::Clock;
 use ferromq_store::disk::{Disk, Space};
+use ferromq_store::queue::ENTRY_SIZE;
 use ferromq_store::{ReadLimits, Store};
 use parking_lot::{Mutex, RwLock};
 use rustc_hash::FxHashMap;
@@ -200,6 +201,7 @@ impl Broker {
             bytes_on_disk: limits.older_bytes as usize,
             count_on_disk: limits.older_count as usize,
             memory_bytes: self.memory_bytes / 100 * u64::from(limits.recent_percent_of_memory),
+            examined_entries: i64::from(limits.filter_bytes) / ENTRY_SIZE as i64,
         }
     }
 

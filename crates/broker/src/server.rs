@@ -267,6 +267,7 @@ fn store_config(config: &BrokerConfig) -> StoreConfig {
         open_queue_files_max: section.max_open_queue_files,
         checkpoint_interval: section.thorough_sync_interval,
         retention: retention_rules(&config.live.retention),
+        clean_interval: section.clean_interval,
         ..StoreConfig::at(&section.root)
     }
 }
