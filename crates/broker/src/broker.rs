@@ -307,7 +307,7 @@ impl Broker {
 
     /// Closes the connections of clients that stopped sending heartbeats.
     pub(crate) fn close_silent_clients(&self) {
-        for connection in self.clients.silent(self.elapsed()) {
+        for connection in self.clients.silent(self.elapsed(), self.config().clients.expire_after) {
             if let Some(peer) = self.peer(connection) {
                 tracing::warn!(client = %peer.remote(), "no heartbeat for too long, closing the connection");
                 peer.close();
