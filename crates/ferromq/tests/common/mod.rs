@@ -18,7 +18,14 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 pub(crate) fn ferromq(directory: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ferromq"));
     command.current_dir(directory).env("HOME", directory).stdin(Stdio::null());
-    for variable in ["NAMESRV_ADDR", "ROCKETMQ_HOME", "ROCKETMQ_SERIALIZE_TYPE", "FERROMQ_LOG"] {
+    for variable in [
+        "NAMESRV_ADDR",
+        "ROCKETMQ_HOME",
+        "ROCKETMQ_SERIALIZE_TYPE",
+        "JAVA_OPT",
+        "JAVA_OPT_EXT",
+        "FERROMQ_LOG",
+    ] {
         command.env_remove(variable);
     }
     command
