@@ -155,16 +155,30 @@ pub trait DiskFile: Send + Sync {
     fn zero(&self, at: u64, len: u64) -> io::Result<()>;
 }
 
+/// Like [`DiskFile::next_data`], for one who goes through reserved space in pieces of [`chunk_len`]; `None` from `to` on.
+///
+/// Zeros of reserved space that something read are in the page cache, and cached pages count as data. Without giving
+/// them back, reading ahead of one piece makes the next one look like data, to the end of a file of gigabytes.
+pub(crate) fn next_uncached_data(file: &dyn DiskFile, at: u64, to: u64) -> io::Result<Option<u64>> {
+    file.dont_need(at, to.saturating_sub(at));
+    Ok(file.next_data(at)?.map(|data| data.max(at)).filter(|data| *data < to))
+}
+
+/// How much to read at `at`, so that the next piece begins with a page: parts of one are not given back.
+pub(crate) fn chunk_len(at: u64, to: u64) -> usize {
+    const CHUNK: u64 = 64 << 10;
+    usize::try_from((CHUNK - at % CHUNK).min(to - at)).unwrap_or(0)
+}
+
 /// Zeros what is not zero in a range, without giving blocks to holes. Returns how many bytes were written over. Nothing
 /// that was cut off may come back, so the caller syncs before anything else is written there.
 pub(crate) fn erase(file: &dyn DiskFile, from: u64, to: u64) -> io::Result<u64> {
-    const CHUNK: u64 = 64 << 10;
     let mut buffer = Vec::new();
     let mut erased = 0;
     let mut at = from;
-    while let Some(data) = file.next_data(at)?.filter(|data| *data < to) {
-        at = data.max(at);
-        buffer.resize(usize::try_from(CHUNK.min(to - at)).unwrap_or(0), 0);
+    while let Some(data) = next_uncached_data(file, at, to)? {
+        at = data;
+        buffer.resize(chunk_len(at, to), 0);
         let read = file.read_at(&mut buffer, at)?;
         if read == 0 {
             break;

@@ -3,7 +3,7 @@
 use std::io;
 
 use super::segment::{Segment, Segments};
-use crate::disk::{Disk, erase};
+use crate::disk::{Disk, chunk_len, erase, next_uncached_data};
 
 /// What was erased.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -44,27 +44,20 @@ pub(crate) fn first_non_zero(
     segment: &Segment,
     from: u64,
 ) -> io::Result<Option<(u64, u64)>> {
-    const CHUNK: u64 = 1 << 20;
     let file = segment.file(disk)?;
-    let to = segment.end();
     let mut buffer = Vec::new();
-    let mut at = from;
-    while at < to {
-        // Zeros of reserved space that something read are in the page cache, and cached pages count as data. Without
-        // this, reading ahead of one chunk makes the next one look like data, to the end of a file of gigabytes.
-        file.dont_need(at - segment.base, to - at);
-        match file.next_data(at - segment.base)? {
-            Some(data) if segment.base + data < to => at = at.max(segment.base + data),
-            _ => return Ok(None),
-        }
-        buffer.resize(usize::try_from(CHUNK.min(to - at)).unwrap_or(0), 0);
-        let read = file.read_at(&mut buffer, at - segment.base)?;
+    let mut at = from - segment.base;
+    while let Some(data) = next_uncached_data(file, at, segment.len)? {
+        at = data;
+        buffer.resize(chunk_len(at, segment.len), 0);
+        let read = file.read_at(&mut buffer, at)?;
         if read == 0 {
             return Ok(None);
         }
         if let Some(first) = buffer[..read].iter().position(|byte| *byte != 0) {
             let last = buffer[..read].iter().rposition(|byte| *byte != 0).unwrap_or(first);
-            return Ok(Some((at + first as u64, at + last as u64 + 1)));
+            let start = segment.base + at;
+            return Ok(Some((start + first as u64, start + last as u64 + 1)));
         }
         at += read as u64;
     }

@@ -2,6 +2,7 @@ use std::io::{IoSlice, Write};
 use std::process::{Command, Stdio};
 
 use super::*;
+use crate::disk::erase;
 
 fn scratch() -> tempfile::TempDir {
     tempfile::tempdir().unwrap()
@@ -155,6 +156,23 @@ fn reserved_space_that_was_read_is_no_data_once_the_cache_let_go_of_it() {
     file.read_at(&mut vec![0; 4 << 20], behind).unwrap();
     file.dont_need(behind, 7 << 20);
     assert_eq!(file.next_data(behind).unwrap(), untouched);
+}
+
+#[test]
+fn erasing_does_not_look_at_reserved_space_that_something_read() {
+    let dir = scratch();
+    let file = created(&RealDisk::default(), &dir.path().join("f"), 8 << 20);
+    file.write_at(&[IoSlice::new(&[1; 10_000])], 0).unwrap();
+    file.sync_data().unwrap();
+    let behind = 1 << 20;
+    let untouched = file.next_data(behind).unwrap();
+    // As a scan of the log does that ends here, and the kernel that reads ahead of it.
+    file.read_at(&mut vec![0; 7 << 20], behind).unwrap();
+    assert_eq!(erase(&*file, 5_000, 8 << 20).unwrap(), 5_000);
+    assert_eq!(file.next_data(behind).unwrap(), untouched, "it was read to its end");
+    let mut bytes = vec![7; 10_000];
+    file.read_at(&mut bytes, 0).unwrap();
+    assert!(bytes[..5_000] == [1; 5_000] && bytes[5_000..] == [0; 5_000]);
 }
 
 #[test]
