@@ -210,7 +210,10 @@ impl Engine {
 
     pub(crate) fn await_confirmation(&self) {
         match self.config.flush_mode {
-            FlushMode::Async => self.confirm(),
+            FlushMode::Async => {
+                self.wake_resting_syncer();
+                self.confirm();
+            }
             FlushMode::Sync => self.signals.sync.raise(),
         }
     }

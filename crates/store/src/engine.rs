@@ -35,6 +35,8 @@ use crate::write_behind::{CheckpointToken, WriteBehindToken};
 pub(crate) struct Signals {
     pub(crate) commit: Signal,
     pub(crate) sync: Signal,
+    /// The syncer has nothing to do until something is written.
+    pub(crate) sync_rests: AtomicBool,
     pub(crate) write_behind: Signal,
     pub(crate) checkpoint: Signal,
     pub(crate) clean: Signal,

@@ -19,6 +19,8 @@ use crate::layout::{physical, position};
 use crate::log::segment::Segment;
 use crate::queue::{ENTRY_SIZE, EntriesError, Entry, Queue, TagFilter, Wait};
 
+/// Entries a read looks at, unless it asks for more messages: Java counts 16,000 bytes of 20 each.
+const EXAMINED_MIN: i64 = 16_000 / 20;
 /// A read may always have so many bytes, and never more than the other.
 const BYTES_MIN: usize = 100;
 const BYTES_MAX: usize = 128 << 20;
@@ -36,8 +38,6 @@ pub struct ReadLimits {
     pub count_on_disk: usize,
     /// Records this close to the end of the log count as being in memory: a share of the machine's memory.
     pub memory_bytes: u64,
-    /// Entries examined at least while nothing matches (`maxFilterMessageSize`, which counts their bytes).
-    pub examined_entries: i64,
 }
 
 impl Default for ReadLimits {
@@ -49,7 +49,6 @@ impl Default for ReadLimits {
             bytes_on_disk: 65_536,
             count_on_disk: 8,
             memory_bytes: (8 << 30) / 100 * 40,
-            examined_entries: 16_000 / ENTRY_SIZE as i64,
         }
     }
 }
@@ -255,8 +254,7 @@ impl Engine {
         let start = request.offset.0;
         let file_end = (start / per_file + 1).saturating_mul(per_file);
         let asked = i64::try_from(request.max_messages).unwrap_or(i64::MAX);
-        let end =
-            plan.max.0.min(file_end).min(start.saturating_add(asked.max(request.limits.examined_entries)));
+        let end = plan.max.0.min(file_end).min(start.saturating_add(asked.max(EXAMINED_MIN)));
 
         let log_end = self.readable_end();
         let log_start = self.log.min_position();

@@ -5,6 +5,7 @@
 //! page cache still shows may not be on the disk, and a second attempt could succeed without having written it.
 
 use std::io;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -20,6 +21,8 @@ const WRITE_BACK_BYTES: u64 = 4 << 20;
 const PREPARE_BYTES: u64 = 64 << 20;
 /// ... or this part of it.
 const PREPARE_SHARE: u64 = 4;
+/// Between two looks while everything is synced.
+const IDLE_WAIT: Duration = Duration::from_secs(1);
 /// After a failure to make the next file.
 const PREPARE_PAUSE: Duration = Duration::from_secs(1);
 
@@ -50,17 +53,23 @@ impl Engine {
 
     fn sync_if_due(&self, syncer: &mut Syncer) -> Duration {
         let interval = self.config.flush_interval;
-        let Some(since) = self.log.unsynced_since() else { return interval };
+        // IMPORTANT: said before the look, or a byte written between the two would wait for the next one.
+        self.signals.sync_rests.store(true, Ordering::SeqCst);
+        let Some(since) = self.log.unsynced_since() else { return IDLE_WAIT };
+        self.signals.sync_rests.store(false, Ordering::SeqCst);
         let age = self.clock.elapsed().saturating_sub(since);
         if self.config.flush_mode == FlushMode::Async && age < interval {
             self.start_write_back(syncer);
             return (interval - age).min(interval / 4);
         }
-        self.sync(syncer);
-        // What was written meanwhile is due at once in SYNC mode.
-        match self.config.flush_mode {
-            FlushMode::Sync if self.log.unsynced_since().is_some() => Duration::ZERO,
-            _ => interval,
+        // What was written meanwhile is looked at at once.
+        if self.sync(syncer) { Duration::ZERO } else { IDLE_WAIT }
+    }
+
+    /// Wakes the syncer if it rests because everything was synced.
+    pub(crate) fn wake_resting_syncer(&self) {
+        if self.signals.sync_rests.swap(false, Ordering::SeqCst) {
+            self.signals.sync.raise();
         }
     }
 
