@@ -19,7 +19,6 @@ use ferromq_protocol::request::NotifyConsumerIdsChanged;
 use ferromq_protocol::types::{Host, TimestampMs};
 use ferromq_store::clock::Clock;
 use ferromq_store::disk::{Disk, Space};
-use ferromq_store::queue::ENTRY_SIZE;
 use ferromq_store::{ReadLimits, Store};
 use parking_lot::{Mutex, RwLock};
 use rustc_hash::FxHashMap;
@@ -201,7 +200,6 @@ impl Broker {
             bytes_on_disk: limits.older_bytes as usize,
             count_on_disk: limits.older_count as usize,
             memory_bytes: self.memory_bytes / 100 * u64::from(limits.recent_percent_of_memory),
-            examined_entries: i64::from(limits.filter_bytes) / ENTRY_SIZE as i64,
         }
     }
 
@@ -307,7 +305,7 @@ impl Broker {
 
     /// Closes the connections of clients that stopped sending heartbeats.
     pub(crate) fn close_silent_clients(&self) {
-        for connection in self.clients.silent(self.elapsed(), self.config().clients.expire_after) {
+        for connection in self.clients.silent(self.elapsed()) {
             if let Some(peer) = self.peer(connection) {
                 tracing::warn!(client = %peer.remote(), "no heartbeat for too long, closing the connection");
                 peer.close();

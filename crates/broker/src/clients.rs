@@ -18,6 +18,9 @@ use ferromq_store::queue::TagFilter;
 use parking_lot::RwLock;
 use rustc_hash::{FxHashMap, FxHashSet};
 
+/// A registration without a heartbeat for this long is dropped and its connection closed.
+pub const EXPIRY: Duration = Duration::from_secs(120);
+
 /// Groups that one connection may register; more are ignored. Clients have a handful.
 pub const GROUPS_PER_CONNECTION_MAX: usize = 10_000;
 
@@ -302,15 +305,15 @@ impl Clients {
         consumers.iter().filter_map(|group| leave(&mut state.consumers, connection, group)).collect()
     }
 
-    /// Connections that have not been heard of for longer than `expiry`; the caller closes them, and their closing does the rest.
+    /// Connections that have not been heard of for too long; the caller closes them, and their closing does the rest.
     #[must_use]
-    pub fn silent(&self, now: Duration, expiry: Duration) -> Vec<ConnectionId> {
+    pub fn silent(&self, now: Duration) -> Vec<ConnectionId> {
         let state = self.state.read();
         let consumers = state.consumers.values().flat_map(|group| group.members.values());
         let producers = state.producers.values().flat_map(FxHashMap::values);
         let silent: FxHashSet<ConnectionId> = consumers
             .chain(producers)
-            .filter(|member| now.saturating_sub(member.heard) > expiry)
+            .filter(|member| now.saturating_sub(member.heard) > EXPIRY)
             .map(|member| member.connection)
             .collect();
         silent.into_iter().collect()
@@ -645,10 +648,9 @@ mod tests {
         let clients = Clients::default();
         clients.consumer_heartbeat(1, &client("a"), heartbeat(T), 0, Duration::ZERO);
         clients.producer_heartbeat(2, &client("b"), "p", Duration::from_secs(10));
-        let expiry = Duration::from_secs(120);
-        assert!(clients.silent(expiry, expiry).is_empty());
-        assert_eq!(clients.silent(expiry + Duration::from_secs(1), expiry), [1]);
-        let mut both = clients.silent(expiry + Duration::from_secs(11), expiry);
+        assert!(clients.silent(EXPIRY).is_empty());
+        assert_eq!(clients.silent(EXPIRY + Duration::from_secs(1)), [1]);
+        let mut both = clients.silent(EXPIRY + Duration::from_secs(11));
         both.sort_unstable();
         assert_eq!(both, [1, 2]);
     }
