@@ -57,21 +57,13 @@ exit $status
 #[test]
 fn clients_in_another_namespace_need_no_configured_address() {
     if let Some(reason) = namespaces_are_impossible() {
-        println!("SKIPPED: {reason}");
+        common::skip("clients_in_another_namespace_need_no_configured_address", &reason);
         return;
     }
     let directory = tempfile::tempdir().unwrap();
     let output = Command::new("unshare")
-        .args([
-            "--user",
-            "--map-root-user",
-            "--net",
-            "sh",
-            "-c",
-            SERVER_SIDE,
-            "sh",
-            env!("CARGO_BIN_EXE_ferromq"),
-        ])
+        .args(["--user", "--map-root-user", "--net", "sh", "-c", SERVER_SIDE, "sh"])
+        .arg(common::binary())
         .arg(directory.path())
         .env("HOME", directory.path())
         .env_remove("NAMESRV_ADDR")

@@ -3,7 +3,7 @@
 #![allow(dead_code, reason = "each test file uses its part")]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "what fails here fails the test")]
 
-use std::io::{BufRead as _, BufReader, Read as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
@@ -16,19 +16,30 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A command with nothing of the caller's environment that the binary would look at.
 pub(crate) fn ferromq(directory: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_ferromq"));
+    let mut command = Command::new(binary());
     command.current_dir(directory).env("HOME", directory).stdin(Stdio::null());
-    for variable in [
-        "NAMESRV_ADDR",
-        "ROCKETMQ_HOME",
-        "ROCKETMQ_SERIALIZE_TYPE",
-        "JAVA_OPT",
-        "JAVA_OPT_EXT",
-        "FERROMQ_LOG",
-    ] {
+    for variable in ["NAMESRV_ADDR", "ROCKETMQ_HOME", "ROCKETMQ_SERIALIZE_TYPE", "FERROMQ_LOG"] {
         command.env_remove(variable);
     }
     command
+}
+
+/// The binary under test: the one built here, or another one that was asked for.
+pub(crate) fn binary() -> PathBuf {
+    std::env::var_os("FERROMQ_BIN").map_or_else(|| env!("CARGO_BIN_EXE_ferromq").into(), PathBuf::from)
+}
+
+/// Whether tests take their longer form.
+pub(crate) fn is_soak() -> bool {
+    std::env::var_os("FERROMQ_SOAK").is_some()
+}
+
+/// Notes that a test could not run here.
+pub(crate) fn skip(test: &str, reason: &str) {
+    println!("skipped {test}: {reason}");
+    let Some(path) = std::env::var_os("FERROMQ_SKIPPED_TESTS") else { return };
+    let mut file = std::fs::File::options().append(true).create(true).open(path).unwrap();
+    file.write_all(format!("{test}\t{reason}\n").as_bytes()).unwrap();
 }
 
 /// Runs a command to its end, which must come.
@@ -79,13 +90,18 @@ impl Server {
     /// `ferromq up` on free ports with its data in `directory`.
     pub(crate) fn up(directory: &Path, arguments: &[&str]) -> Self {
         std::fs::create_dir_all(directory).unwrap();
+        Self::start(Self::command(directory, arguments))
+    }
+
+    /// What [`Server::up`] runs.
+    pub(crate) fn command(directory: &Path, arguments: &[&str]) -> Command {
         let mut command = ferromq(directory);
         command.args(["up", "--namesrv-port", "0", "--data-dir"]).arg(directory.join("data"));
         if !arguments.contains(&"--broker-port") {
             command.args(["--broker-port", "0"]);
         }
         command.args(arguments);
-        Self::start(command)
+        command
     }
 
     /// Adds `--ready-json` and waits for the line.
@@ -116,6 +132,12 @@ impl Server {
     pub(crate) fn signal(&self, name: &str) {
         let status = Command::new("kill").args(["-s", name, &self.pid().to_string()]).status().unwrap();
         assert!(status.success());
+    }
+
+    /// SIGKILL; the process is gone when this returns.
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
     }
 
     /// Waits for a line of the log.
