@@ -112,11 +112,27 @@ pub fn read_file(path: &Path) -> Result<Vec<Assignment>, FileError> {
 }
 
 /// What the environment says about the keys of a table. An empty variable says nothing.
+///
+/// Java's scripts pass `JAVA_OPT` and `JAVA_OPT_EXT` to the virtual machine, and people set its properties there, those
+/// of TLS above all. Of these variables `-Dname=value` counts, for names that are properties in Java; they all have a
+/// dot. As in Java, a property is stronger than a variable of its own.
 pub fn read_environment(table: &Table, variable: impl Fn(&str) -> Option<String>) -> Vec<Assignment> {
-    let assignments = table.keys().filter_map(|key| {
+    let variables = table.keys().filter_map(|key| {
         let name = key.environment?;
         let value = variable(name).filter(|value| !value.trim().is_empty())?;
         Some(Assignment { key: key.name.to_owned(), value, source: Source::Environment(name) })
     });
-    assignments.collect()
+    let mut assignments: Vec<_> = variables.collect();
+    for name in ["JAVA_OPT", "JAVA_OPT_EXT"] {
+        let options = variable(name).unwrap_or_default();
+        let properties =
+            options.split_whitespace().filter_map(|option| option.strip_prefix("-D")?.split_once('='));
+        let known = properties.filter(|(key, _)| key.contains('.') && table.find(key).is_some());
+        assignments.extend(known.map(|(key, value)| Assignment {
+            key: key.to_owned(),
+            value: value.trim_matches(['"', '\'']).to_owned(),
+            source: Source::Environment(name),
+        }));
+    }
+    assignments
 }

@@ -86,8 +86,6 @@ pub struct Retention {
     pub files_per_round: u32,
     /// Between two deletions of log files.
     pub log_file_pause: Duration,
-    /// Between the deletions of two files of a queue.
-    pub queue_file_pause: Duration,
 }
 
 /// A set of hours, 0 to 23.
@@ -240,7 +238,6 @@ impl Retention {
             force: settings.flag("cleanFileForciblyEnable"),
             files_per_round: settings.bounded("deleteFileBatchMax"),
             log_file_pause: settings.milliseconds("deleteCommitLogFilesInterval"),
-            queue_file_pause: settings.milliseconds("deleteConsumeQueueFilesInterval"),
         }
     }
 }

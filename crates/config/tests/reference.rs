@@ -20,7 +20,8 @@ const INTRODUCTION: &str = "\
 Files, keys and values are those of RocketMQ 5.5.0: an existing `broker.conf` or `namesrv.conf` works as it is.
 `ferromq broker -c FILE --print-config` shows what is in force and where every value comes from.
 
-Sources, later ones win: built-in defaults, environment, the TLS file (`tls.config.file`), the file given with `-c`,
+Sources, later ones win: built-in defaults, environment (also `-Dname=value` in `JAVA_OPT` and `JAVA_OPT_EXT`, for what
+is a property of the process in RocketMQ), the TLS file (`tls.config.file`), the file given with `-c`,
 the command line (`--set key=value` and options such as `-n`). Blanks around values do not count. A value that does not
 parse stops the start and is named with its file and line; `--lenient-config` ignores it instead, as RocketMQ does.
 Unknown keys give one warning. What `updateBrokerConfig` changes is written back to the file; the previous one is kept

@@ -172,6 +172,32 @@ fn the_environment_may_be_empty() {
 }
 
 #[test]
+fn properties_for_the_virtual_machine_count_as_in_java() {
+    let options = "-server -Xms8g -Dtls.server.mode=disabled -Drocketmq.namesrv.addr=\"p:1\" -DbrokerName=x -Dother.one=1";
+    let variable = |name: &str| match name {
+        "JAVA_OPT_EXT" => Some(options.to_owned()),
+        "NAMESRV_ADDR" => Some("v:1".to_owned()),
+        _ => None,
+    };
+    let mut sources = BrokerSources::new(variable);
+    let config = BrokerConfig::load(&Host::fictitious(), &sources).unwrap();
+    assert_eq!(config.settings.value("tls.server.mode"), Some("disabled"));
+    assert_eq!(config.live.name_servers, ["p:1"], "a property is stronger than the variable");
+    assert_eq!(config.identity.broker_name, "vm", "keys of the file are no properties");
+    assert_eq!(config.settings.notices(), []);
+    sources.command_line = vec![set("tls.server.mode", "permissive")];
+    let config = BrokerConfig::load(&Host::fictitious(), &sources).unwrap();
+    assert_eq!(config.settings.value("tls.server.mode"), Some("permissive"));
+
+    let enforcing =
+        BrokerSources::new(|name| (name == "JAVA_OPT_EXT").then(|| "-Dtls.server.mode=enforcing".to_owned()));
+    assert!(
+        BrokerConfig::load(&Host::fictitious(), &enforcing).is_err(),
+        "not open although the file says nothing"
+    );
+}
+
+#[test]
 fn the_tls_file_stands_between_environment_and_file() {
     let tls = ConfigFile::new(
         "tls.server.certPath=/tls/chain.pem\ntls.server.keyPath=/tls/key.pem\ntls.server.mode=enforcing\nbrokerName=x",

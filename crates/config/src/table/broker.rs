@@ -27,7 +27,7 @@ pub(crate) const KEYS: &[Key] = &[
         .within(0, 65_535)
         .honoured("Port for clients; the fast port is two below."),
     Key::text("regionId", "DefaultRegion").honoured("Region name that answers to sends carry."),
-    Key::unset("rocketmqHome").env("ROCKETMQ_HOME").irrelevant(NO_INSTALLATION),
+    Key::unset("rocketmqHome").alias(&["rocketmq.home.dir"]).env("ROCKETMQ_HOME").irrelevant(NO_INSTALLATION),
     Key::unset("brokerConfigPath").irrelevant(CONFIG_PATH),
     Key::int("brokerPermission", 6)
         .reloadable()
@@ -37,6 +37,7 @@ pub(crate) const KEYS: &[Key] = &[
         .honoured("Further keys that updateBrokerConfig refuses, separated by semicolons."),
     // Name servers.
     Key::unset("namesrvAddr")
+        .alias(&["rocketmq.namesrv.addr"])
         .important()
         .reloadable()
         .env("NAMESRV_ADDR")

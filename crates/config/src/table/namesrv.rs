@@ -43,7 +43,7 @@ pub(crate) const KEYS: &[Key] = &[
         .honoured("Topics that a full registration no longer names are dropped."),
     Key::bool("enableControllerInNamesrv", false)
         .unsupported("a controller runs in this process and elects masters"),
-    Key::unset("rocketmqHome").env("ROCKETMQ_HOME").irrelevant(NO_INSTALLATION),
+    Key::unset("rocketmqHome").alias(&["rocketmq.home.dir"]).env("ROCKETMQ_HOME").irrelevant(NO_INSTALLATION),
     Key::int("unRegisterBrokerQueueCapacity", 3000).irrelevant(AT_ONCE),
     Key::int("clientRequestThreadPoolNums", 8).irrelevant(NO_POOLS),
     Key::int("clientRequestThreadPoolQueueCapacity", 50_000).irrelevant(NO_POOLS),

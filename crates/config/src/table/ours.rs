@@ -15,7 +15,6 @@ pub(crate) const BROKER: &[Key] = &[
         .honoured("Consume queue files that are open at the same time."),
     Key::unset("rmqAddressServerDomain")
         .alias(&["rocketmq.namesrv.domain"])
-        .env("ROCKETMQ_NAMESRV_DOMAIN")
         .honoured("Host of the address server, with a port if it is not 8080."),
     Key::text("rmqAddressServerSubGroup", "nsaddr")
         .alias(&["rocketmq.namesrv.domain.subgroup"])

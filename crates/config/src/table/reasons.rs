@@ -19,6 +19,8 @@ pub(crate) const OWN_COMMITTING: &str = "there is no lock that senders wait for"
 pub(crate) const OWN_DISPATCH: &str = "queues and index follow the log at once, without a loop to tune";
 pub(crate) const OWN_RECOVERY: &str = "recovery always verifies, and reads as much as it has to";
 pub(crate) const LONG_TOPICS: &str = "long topics are always stored in the second version of the record";
+pub(crate) const QUEUES_FOLLOW: &str =
+    "queue files go with the log file that they point into, without a pause";
 pub(crate) const OWN_LIMITS: &str = "the limit is fixed";
 pub(crate) const OWN_NET_LIMITS: &str = "connections have their own limits, in bytes";
 pub(crate) const KERNEL_BUFFERS: &str = "the system sizes the buffers of sockets";

@@ -2,7 +2,8 @@
 
 use crate::key::{Feature, Key};
 use crate::table::reasons::{
-    LONG_TOPICS, NO_MAPPING, NO_STAGING, OWN_COMMITTING, OWN_DISPATCH, OWN_FLUSHING, OWN_LIMITS, OWN_RECOVERY,
+    LONG_TOPICS, NO_MAPPING, NO_STAGING, OWN_COMMITTING, OWN_DISPATCH, OWN_FLUSHING, OWN_LIMITS,
+    OWN_RECOVERY, QUEUES_FOLLOW,
 };
 use crate::table::store_root;
 
@@ -69,7 +70,7 @@ pub(crate) const KEYS: &[Key] = &[
     Key::int("cleanResourceInterval", 10_000).positive().honoured("Milliseconds between two looks at what may be deleted."),
     Key::int("deleteFileBatchMax", 10).important().reloadable().positive().honoured("Files deleted in one round."),
     Key::int("deleteCommitLogFilesInterval", 100).reloadable().not_negative().honoured("Milliseconds between two deletions of commit log files."),
-    Key::int("deleteConsumeQueueFilesInterval", 100).reloadable().not_negative().honoured("Milliseconds between the deletions of two files of a consume queue."),
+    Key::int("deleteConsumeQueueFilesInterval", 100).irrelevant(QUEUES_FOLLOW),
     Key::bool("enableCleanExpiredOffset", false).important().tunes(Feature::ExpiredQueueCleaning),
     Key::int("replicasPerDiskPartition", 1).tunes(Feature::SharedPartition),
     Key::double("logicalDiskSpaceCleanForciblyThreshold", 0.8).tunes(Feature::SharedPartition),
