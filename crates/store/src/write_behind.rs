@@ -193,12 +193,15 @@ impl Engine {
         if self.health.has(Trouble::Poisoned) {
             return false;
         }
+        // Nobody else writes entries while the index is closed.
+        let Some(behind) = self.write_behind.try_lock() else { return false };
         if let Some(index) = &self.index
             && let Err(error) = index.load().close()
         {
             tracing::error!(%error, "cannot close the index");
             return false;
         }
+        drop(behind);
         self.write_checkpoint(&mut checkpointer).is_ok()
     }
 
