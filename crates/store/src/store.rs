@@ -600,10 +600,11 @@ impl Engine {
         }
     }
 
-    /// Java removes its unused files at a stop, too.
+    /// Java removes its unused files at a stop, too. One that begins where the log ends stays: when retention has removed
+    /// all others, its name is what remembers how far the log has come.
     fn remove_prepared_files(&self) -> io::Result<()> {
         let end = self.log.written().position;
-        self.log.segments.remove(|segment| segment.base >= end && segment.base > 0).map(drop)
+        self.log.segments.remove(|segment| segment.base > end).map(drop)
     }
 }
 

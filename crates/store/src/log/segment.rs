@@ -176,19 +176,21 @@ impl Segments {
         Ok(self.find(base).unwrap_or(segment))
     }
 
-    /// Takes segments out of the list and then removes their files; readers that hold one finish in peace.
+    /// Removes segments, the newest first; readers that hold one finish in peace. Durable when this returns.
     ///
     /// # Errors
-    /// Segments whose file could not be removed are out of the list all the same; the next start finds them again.
+    /// A segment whose file could not be removed stays in the list, and those before it too: otherwise there would be a
+    /// gap in the files sooner or later.
     pub(crate) fn remove(&self, gone: impl Fn(&Segment) -> bool) -> io::Result<Vec<Arc<Segment>>> {
         let mut removed = Vec::new();
-        self.list.rcu(|list| {
-            let (out, kept): (Vec<_>, Vec<_>) = list.iter().cloned().partition(|segment| gone(segment));
-            removed = out;
-            kept
-        });
-        for segment in &removed {
+        for segment in self.list().iter().rev().filter(|segment| gone(segment)) {
+            // Opened before its name goes, for those who have it and did not read yet.
+            segment.file(&*self.disk)?;
             self.disk.remove_file(&segment.path)?;
+            self.list.rcu(|list| {
+                list.iter().filter(|other| other.base != segment.base).cloned().collect::<Vec<_>>()
+            });
+            removed.push(Arc::clone(segment));
         }
         if !removed.is_empty() {
             self.disk.sync_dir(&self.dir)?;
