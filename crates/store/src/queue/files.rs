@@ -227,10 +227,11 @@ impl Files {
     /// Makes everything written before the call durable. After an error all of it still counts as unsynced, but the
     /// caller must not retry as if nothing had happened: the page cache may have dropped what failed.
     pub(super) fn sync(&self) -> Result<(), QueueError> {
+        // Only when all that recovery put back is in its files do the directories below cover all names in doubt.
+        let covers_all_names = self.dirty.lock().is_empty();
         let taken = std::mem::take(&mut *self.unsynced.lock());
-        let distrusted = self.names_distrusted.load(Ordering::Acquire);
         let result = self.sync_all(&taken);
-        if distrusted && result.is_ok() {
+        if covers_all_names && result.is_ok() {
             self.names_distrusted.store(false, Ordering::Release);
         }
         if result.is_err() {
