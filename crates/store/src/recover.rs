@@ -392,7 +392,7 @@ impl Recovery<'_> {
         for queue in self.queues.all() {
             queue.set_next_offset(queue.max_offset());
         }
-        self.finish_truncation(cut_at)?;
+        self.finish_truncation()?;
         self.report.end = end.position;
         // Store times go on from the last one, also when no record had to be read.
         let fields = checkpoint.current();
@@ -659,10 +659,11 @@ impl Recovery<'_> {
         self.disk.sync_dir(dir).map_err(io_error("sync", dir))
     }
 
-    fn finish_truncation(&self, cut_at: Option<u64>) -> Result<(), OpenError> {
-        if cut_at.is_some() {
-            remove_truncation(&**self.disk, self.layout)
-                .map_err(io_error("remove", &self.layout.truncation()))?;
+    /// The cut is done. An intent that a crash tore goes as well.
+    fn finish_truncation(&self) -> Result<(), OpenError> {
+        let path = self.layout.truncation();
+        if self.disk.metadata(&path).map_err(io_error("look at", &path))?.is_some() {
+            remove_truncation(&**self.disk, self.layout).map_err(io_error("remove", &path))?;
         }
         Ok(())
     }
