@@ -223,6 +223,7 @@ impl Engine {
         self.withdraw_unconfirmed(cut, &mut confirmer);
         self.log.cut(cut);
         self.queues.truncate(at)?;
+        self.queues.limit_deletions(at).map_err(EntriesError::from)?;
         self.restore_next_offsets();
         let log = self.layout.commit_log();
         erase_behind(&*self.disk, &self.log.segments, cut.position).map_err(io_error("cut", log))?;

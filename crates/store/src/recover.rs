@@ -332,7 +332,7 @@ impl Recovery<'_> {
     ) -> Result<Mark, OpenError> {
         self.queues.load_exclusions()?;
         if abnormal {
-            self.queues.distrust_names();
+            self.queues.distrust_names()?;
         }
         let log_start = self.segments.first_base().unwrap_or(0);
         let durable = self.known_durable(checkpoint)?;
@@ -384,6 +384,7 @@ impl Recovery<'_> {
             self.queues.truncate(physical(end.position))?;
         }
         self.erase_behind(end.position, why)?;
+        self.queues.limit_deletions(physical(end.position))?;
         if abnormal {
             self.write_again(durable.max(log_start), end.position)?;
         }

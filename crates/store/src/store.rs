@@ -318,12 +318,18 @@ impl Store {
     /// offset 0. `false` if there was none. Waits for the disk.
     ///
     /// # Errors
-    /// See [`Queues::delete_topic`]; records for it are refused all the same, so delete again.
+    /// See [`Queues::delete_topic`].
     pub fn delete_topic(&self, topic: &str) -> Result<bool, QueueError> {
         let deleted = self.core.queues.delete_topic(topic, || {
             // Whoever gives places to records holds this; what has one is written when it is free.
             let _token = self.core.tail.lock();
-            physical(self.core.log.written().position)
+            let written = self.core.log.written().position;
+            if !self.core.health.has(Trouble::Poisoned) {
+                return physical(written);
+            }
+            // Records that could not be taken back may lie behind, and the next start may find them.
+            let size = self.core.log.segments.size();
+            physical(written - written % size + size)
         });
         // Somebody may have found the token taken and left his batch to its holder.
         self.core.signals.commit.raise();

@@ -174,7 +174,7 @@ impl Tail {
                 let run = first..first + batch.records[first].run.max(1);
                 let bytes = batch.bytes_start(first)..batch.bytes_start(run.end);
                 let len = bytes.len() as u64;
-                if batch.records[run.clone()].iter().any(|record| record.queue.is_deleted()) {
+                if batch.records[run.clone()].iter().any(|record| !record.queue.takes_records()) {
                     for record in &mut batch.records[run.clone()] {
                         record.progress = Progress::Refused(Outcome::TopicDeleted);
                     }

@@ -90,14 +90,27 @@ impl Deletions {
         self.known.lock().before.keys().cloned().collect()
     }
 
+    /// Records of this topic before this position belong to a deleted one.
+    pub(super) fn before(&self, topic: &str) -> PhysicalOffset {
+        self.known.lock().before.get(topic).copied().unwrap_or_default()
+    }
+
     /// Notes a deletion; durable when it returns.
     pub(super) fn note(&self, topic: &str, before: PhysicalOffset) -> Result<(), QueueError> {
         let mut known = self.known.lock();
         let line = format!("{before} {topic}\n");
         if known.len == 0 {
+            let earlier = known.before.get(topic).copied();
             known.add(topic.to_owned(), before);
-            known.lines = 1;
-            return self.rewrite(&mut known);
+            let noted = self.rewrite(&mut known);
+            if noted.is_err() {
+                // Or the next rewrite would note what was reported as failed.
+                match earlier {
+                    Some(earlier) => known.before.insert(topic.to_owned(), earlier),
+                    None => known.before.remove(topic),
+                };
+            }
+            return noted;
         }
         let file =
             self.disk.open(&self.path, Access::ReadWrite).map_err(QueueError::io("open", &self.path))?;
@@ -108,6 +121,26 @@ impl Deletions {
         known.lines += 1;
         known.add(topic.to_owned(), before);
         Ok(())
+    }
+
+    /// Writes the file anew, durably: after a crash what was read may be in the page cache alone, and a topic that is
+    /// given up for it must not come back.
+    pub(super) fn renew(&self) -> Result<(), QueueError> {
+        let mut known = self.known.lock();
+        if known.before.is_empty() { Ok(()) } else { self.rewrite(&mut known) }
+    }
+
+    /// The log ends at `end`: a deletion that was noted behind it covered records that are gone, and must not cover those
+    /// that take their place.
+    pub(super) fn limit(&self, end: PhysicalOffset) -> Result<(), QueueError> {
+        let mut known = self.known.lock();
+        if known.before.values().all(|before| *before <= end) {
+            return Ok(());
+        }
+        for before in known.before.values_mut() {
+            *before = end.min(*before);
+        }
+        self.rewrite(&mut known)
     }
 
     /// Forgets deletions whose records are all gone from a log that starts at `min`, once that halves the file.
@@ -123,6 +156,8 @@ impl Deletions {
 
     /// Replaces the file by what is known.
     fn rewrite(&self, known: &mut Known) -> Result<(), QueueError> {
+        // Should this fail half way, nobody knows where a line could be appended: the next one is a rewrite again.
+        known.len = 0;
         let text: String = known.before.iter().map(|(topic, before)| format!("{before} {topic}\n")).collect();
         let file = self.disk.create_small(&self.staging).map_err(QueueError::io("create", &self.staging))?;
         file.write_at(&[IoSlice::new(text.as_bytes())], 0).map_err(QueueError::io("write", &self.staging))?;

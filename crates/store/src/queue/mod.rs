@@ -108,6 +108,9 @@ pub(crate) struct Topic {
     files: Arc<Files>,
     /// Set when the topic is deleted. A topic of the same name that comes later is another value.
     deleted: AtomicBool,
+    /// Set from when a deletion begins: no record gets a place any more, but those that have one still appear, in case
+    /// it cannot be noted.
+    closing: AtomicBool,
 }
 
 /// A queue of a topic.
@@ -326,6 +329,12 @@ impl Queue {
     #[must_use]
     pub fn is_deleted(&self) -> bool {
         self.topic.deleted.load(Ordering::Acquire)
+    }
+
+    /// Whether records for this queue get a place: not once its topic is being deleted.
+    #[must_use]
+    pub fn takes_records(&self) -> bool {
+        !self.is_deleted() && !self.topic.closing.load(Ordering::Acquire)
     }
 
     /// Makes an entry visible. Only for the confirming thread, in log order.

@@ -250,15 +250,16 @@ impl Queues {
         };
         // Java skips directories whose name is no number.
         let ids = self.list_dir(&self.files.dir.join(topic))?;
+        let dead_before = self.deletions.before(topic);
         for id in ids.iter().filter(|entry| entry.is_dir).filter_map(|entry| entry.name.parse().ok()) {
             let queue = self.get(topic, QueueId(id));
             let names = self.list_dir(&self.files.queue_dir(topic, QueueId(id)))?;
-            let scan = Scan { queue: &queue, load, keep_below, buffer, loaded };
+            let scan = Scan { queue: &queue, load, keep_below, dead_before, buffer, loaded };
             let leftovers = scan.run(&names)?;
             let end = queue.end_physical();
             if self.deletions.covers(topic, PhysicalOffset(end.0 - 1)) {
                 self.finish_deletion(&queue)?;
-                if end.0 > 0 {
+                if !names.is_empty() {
                     let path = self.files.queue_dir(topic, QueueId(id));
                     let kind = QueueFault::Deleted;
                     loaded.findings.push(QueueFinding { path, offset: QueueOffset(0), kind });
@@ -286,8 +287,21 @@ impl Queues {
 
     /// After a crash: files may have names that the run before did not come to sync, and nobody will create them again.
     /// Until the next [`Queues::sync`], the directories of every queue that is written to are synced as well.
-    pub fn distrust_names(&self) {
+    ///
+    /// # Errors
+    /// The list of deleted topics, whose last line may not be on the disk either, cannot be written again.
+    pub fn distrust_names(&self) -> Result<(), QueueError> {
         self.files.names_distrusted.store(true, Ordering::Release);
+        self.deletions.renew()
+    }
+
+    /// The log was cut at `end`: deletions of topics that were noted behind it concern nothing that is written from here
+    /// on. To be called before anything is.
+    ///
+    /// # Errors
+    /// The list of deletions cannot be written.
+    pub fn limit_deletions(&self, end: PhysicalOffset) -> Result<(), QueueError> {
+        self.deletions.limit(end)
     }
 
     /// Enters the record of a replay. Records must come in log order, starting at or before `keep_below`; those whose
@@ -593,6 +607,9 @@ struct Scan<'a, 'b> {
     queue: &'a Arc<Queue>,
     load: &'a Load<'b>,
     keep_below: PhysicalOffset,
+    /// Entries of records before this position belong to an earlier topic of this name, whose files a power cut may
+    /// have brought back.
+    dead_before: PhysicalOffset,
     buffer: &'a mut Vec<u8>,
     loaded: &'a mut Loaded,
 }
@@ -613,10 +630,8 @@ impl Scan<'_, '_> {
     fn run(mut self, names: &[DirEntry]) -> Result<Option<i64>, EntriesError> {
         let files = self.queue.files();
         let numbers = self.numbers(names)?;
-        let (Some(&first_file), Some(&newest)) = (numbers.first(), numbers.last()) else {
-            return Ok(None);
-        };
-        let last_file = self.last_before_gap(&numbers, first_file)?;
+        let Some(&newest) = numbers.last() else { return Ok(None) };
+        let (first_file, last_file) = self.files_without_gap(&numbers)?;
 
         // The newest file that begins with something to keep; those before it are full. A torn entry may look like
         // something to keep while the file before it lost what was written there, so the log is asked.
@@ -656,22 +671,38 @@ impl Scan<'_, '_> {
         Ok(if kept.0 < max { Some(i64::MAX) } else { behind })
     }
 
-    /// The last file that follows the first without a gap. A power cut may keep the name of a file and lose that of the
-    /// one before it, but only of files made since the last checkpoint: what lies behind the gap comes back from the log.
-    fn last_before_gap(&mut self, numbers: &[u32], first: u32) -> Result<u32, QueueError> {
-        let contiguous = (first..).zip(numbers).take_while(|(expected, number)| expected == *number).count();
-        let (before, behind) = numbers.split_at(contiguous);
-        let last = before.last().copied().unwrap_or(first);
-        for number in behind {
-            if self.begins_with_kept(*number)? {
-                return Err(QueueError::Missing { path: self.queue.files().path(self.queue, last + 1) });
-            }
-        }
-        if let Some(number) = behind.first() {
-            let offset = i64::from(*number) * self.queue.files().entries_per_file();
+    /// The first and the last of the files that belong together. A power cut may have kept the name of a file and lost
+    /// that of the one before it: of files made since the last checkpoint, whose entries come back from the log, and of
+    /// files that retention had removed, in front of those that count.
+    fn files_without_gap(&mut self, numbers: &[u32]) -> Result<(u32, u32), QueueError> {
+        let files = self.queue.files();
+        let mut rest = numbers;
+        loop {
+            let first = rest.first().copied().unwrap_or(0);
+            let together = (first..).zip(rest).take_while(|(expected, number)| expected == *number).count();
+            let (run, behind) = rest.split_at(together);
+            let last = run.last().copied().unwrap_or(first);
+            let Some(next) = behind.first() else { return Ok((first, last)) };
+            let offset = i64::from(*next) * files.entries_per_file();
             self.finding(last + 1, offset, QueueFault::FileMissing);
+            let mut counts = false;
+            for number in behind {
+                counts |= self.begins_with_kept(*number)?;
+            }
+            if !counts {
+                return Ok((first, last));
+            }
+            let end = i64::from(last + 1) * files.entries_per_file() - 1;
+            if self.claim(&self.entry_of(last, files.entries_per_file() - 1)?, end) != Claim::Removed {
+                return Err(QueueError::Missing { path: files.path(self.queue, last + 1) });
+            }
+            if files.is_writable() {
+                for number in run {
+                    files.remove(self.queue, *number)?;
+                }
+            }
+            rest = behind;
         }
-        Ok(last)
     }
 
     /// The numbers of the queue's files, in order.
@@ -703,16 +734,45 @@ impl Scan<'_, '_> {
     }
 
     fn keeps(&self, entry: &Entry) -> bool {
-        entry.is_blank() || (entry.is_message() && entry.physical < self.keep_below)
+        entry.is_blank()
+            || (entry.is_message() && (self.dead_before..self.keep_below).contains(&entry.physical))
     }
 
     fn begins_with_kept(&self, number: u32) -> Result<bool, QueueError> {
-        let entry = self.first_entry(number)?;
-        let offset = i64::from(number) * self.queue.files().entries_per_file();
-        Ok(self.keeps(&entry)
-            && (entry.is_blank()
-                || self.lists_foreign_records()
-                || self.claim(&entry, offset) != Claim::Denied))
+        let entry = self.entry_of(number, 0)?;
+        if !self.keeps(&entry) {
+            return Ok(false);
+        }
+        if entry.is_blank() || self.lists_foreign_records() {
+            return Ok(true);
+        }
+        let per_file = self.queue.files().entries_per_file();
+        Ok(match self.claim(&entry, i64::from(number) * per_file) {
+            Claim::Confirmed | Claim::OtherOffset => true,
+            Claim::Denied => false,
+            // A torn entry may point anywhere in front of the log. Then it does not follow the one before it.
+            Claim::Removed => match self.entry_of(number.saturating_sub(1), per_file - 1) {
+                Ok(before) => self.keeps(&before) && (before.is_blank() || before.physical < entry.physical),
+                Err(error) if error.is_not_found() => self.has_living(number)?,
+                Err(error) => return Err(error),
+            },
+        })
+    }
+
+    /// Whether the last entry to keep in a file points at its record.
+    fn has_living(&self, number: u32) -> Result<bool, QueueError> {
+        let per_file = self.queue.files().entries_per_file();
+        let mut last = None;
+        for index in 0..per_file {
+            let entry = self.entry_of(number, index)?;
+            if !self.keeps(&entry) {
+                break;
+            }
+            last = Some((index, entry));
+        }
+        Ok(last.is_some_and(|(index, entry)| {
+            self.claim(&entry, i64::from(number) * per_file + index) == Claim::Confirmed
+        }))
     }
 
     /// Queues with this prefix list messages of other topics.
@@ -720,12 +780,12 @@ impl Scan<'_, '_> {
         self.queue.topic().starts_with(MULTI_DISPATCH_PREFIX)
     }
 
-    fn first_entry(&self, number: u32) -> Result<Entry, QueueError> {
+    fn entry_of(&self, number: u32, index: i64) -> Result<Entry, QueueError> {
         let files = self.queue.files();
         let mut bytes = [0; ENTRY_SIZE];
         files
             .open(self.queue, number)?
-            .read_at(&mut bytes, 0)
+            .read_at(&mut bytes, u64::try_from(index).unwrap_or(0) * ENTRY_SIZE as u64)
             .map_err(|error| QueueError::io("read", &files.path(self.queue, number))(error))?;
         Ok(Entry::decode(&bytes))
     }
@@ -767,10 +827,9 @@ impl Scan<'_, '_> {
                             self.queue.topic(),
                             self.queue.id(),
                             QueueOffset(base + scan.count),
-                        )
-                        .is_wrong()
+                        ) != Claim::Confirmed
                     {
-                        // Left behind by a truncation that did not erase: the queue ended before it.
+                        // Torn, or left behind by a truncation that did not erase: the queue ended before it.
                         break 'file;
                     }
                     end = entry.end();

@@ -135,6 +135,7 @@ impl Queues {
             key_prefix: TopicHash::prefix(topic),
             files: Arc::clone(&self.files),
             deleted: AtomicBool::new(false),
+            closing: AtomicBool::new(false),
         });
         let queue = Arc::new(Queue::new(Arc::clone(&shared), id));
         topics.insert(TopicName(shared), Box::new([Arc::clone(&queue)]));
@@ -168,15 +169,14 @@ impl Queues {
         self.topics.read().values().map(|queues| queues.len()).sum()
     }
 
-    /// Makes the queues of a topic refuse records and tells everyone who waits for them. They keep their place in the
+    /// Makes the queues of a topic empty and tells everyone who waits for them. They keep their place in the
     /// table until [`Queues::forget_topic`], so that the name is not used anew meanwhile.
-    pub(super) fn refuse_topic(&self, topic: &str) -> Vec<Arc<Queue>> {
-        let queues = self.of_topic(topic);
+    pub(super) fn drop_queues(queues: &[Arc<Queue>]) {
         let mut woken = Woken::default();
         if let Some(queue) = queues.first() {
             queue.topic.deleted.store(true, Ordering::Release);
         }
-        for queue in &queues {
+        for queue in queues {
             // A push that began before sees its entry dropped here; later ones see the mark.
             let mut tail = queue.tail.lock();
             if let Some(hot) = tail.hot.as_mut() {
@@ -187,7 +187,6 @@ impl Queues {
             queue.min.store(queue.max.load(Ordering::Relaxed), Ordering::Release);
         }
         woken.notify();
-        queues
     }
 
     /// Takes a queue that has no files out of the table.

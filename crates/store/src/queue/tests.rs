@@ -370,8 +370,8 @@ fn a_deleted_topic_is_gone_and_its_name_starts_anew() {
     let watch = queue.watch(QueueOffset(16), TagFilter::All, Arc::clone(&told) as _, 7);
 
     let deleted = fixture.queues.delete_topic("orders", || {
-        assert!(queue.is_deleted(), "records are refused before the position is taken");
-        assert!(fixture.queues.get("orders", QueueId(9)).is_deleted(), "the name is not free yet");
+        assert!(!queue.takes_records(), "records are refused before the position is taken");
+        assert!(!fixture.queues.get("orders", QueueId(9)).takes_records(), "the name is not free yet");
         PhysicalOffset(1600)
     });
     assert!(deleted.unwrap());

@@ -57,11 +57,13 @@ impl Queues {
     ) -> Result<bool, QueueError> {
         // Whoever creates files takes turns too: those of a new topic cannot meet the old ones.
         let _turn = self.turn.lock();
-        let queues = self.refuse_topic(topic);
-        if queues.is_empty() {
-            return Ok(false);
-        }
+        let queues = self.of_topic(topic);
+        let Some(first) = queues.first() else { return Ok(false) };
+        first.topic.closing.store(true, Ordering::Release);
+        // Should this fail, the topic stays closed: the next start may find the deletion noted all the same, and would
+        // take what was stored since for the end of a queue whose beginning is gone.
         self.deletions.note(topic, assigned())?;
+        Self::drop_queues(&queues);
         for queue in &queues {
             queue.remove_all()?;
         }
