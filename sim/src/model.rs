@@ -37,6 +37,12 @@ pub enum Fate {
     Kept(Stored),
     /// A start came without it: must not come back.
     Gone,
+    /// Its topic was deleted: must not come back.
+    Deleted,
+    /// Its topic may have been deleted: a start will tell.
+    InDoubt,
+    /// Retention has removed it or will; nobody minds if it shows up once more.
+    Expired,
 }
 
 /// A record that was sent.
@@ -48,6 +54,8 @@ pub struct Sent {
     pub fate: Fate,
     /// A consumer has seen it.
     pub seen: bool,
+    /// Its topic was deleted, for certain or not; the record itself stays in the log.
+    pub orphaned: bool,
 }
 
 /// A record that was read.
@@ -81,7 +89,7 @@ fn position(physical: PhysicalOffset) -> u64 {
 impl Model {
     /// Notes a record that is about to be sent.
     pub fn send(&mut self, queue: QueueKey) -> u64 {
-        self.sent.push(Sent { queue, fate: Fate::Waiting, seen: false });
+        self.sent.push(Sent { queue, fate: Fate::Waiting, seen: false, orphaned: false });
         self.sent.len() as u64 - 1
     }
 
@@ -101,6 +109,9 @@ impl Model {
     /// A second answer for the same record.
     pub fn answer(&mut self, id: u64, outcome: Outcome, waited: bool) -> Result<(), String> {
         let sent = self.sent_mut(id)?;
+        if matches!(sent.fate, Fate::Deleted | Fate::InDoubt | Fate::Expired) {
+            return Ok(());
+        }
         if sent.fate != Fate::Waiting {
             return Err(format!("record {id} is {:?} and is answered again: {outcome:?}", sent.fate));
         }
@@ -123,7 +134,7 @@ impl Model {
             return Err(format!("record {} of {:?} was read from {:?}", found.id, sent.queue, found.queue));
         }
         match sent.fate {
-            Fate::Refused(_) | Fate::Gone => {
+            Fate::Refused(_) | Fate::Gone | Fate::Deleted => {
                 return Err(format!(
                     "record {} is {:?} and was read at {:?}",
                     found.id, sent.fate, found.stored
@@ -140,6 +151,28 @@ impl Model {
         Ok(())
     }
 
+    /// Notes that a topic was deleted, or that this was begun and may have happened.
+    pub fn delete_topic(&mut self, topic: &str, certain: bool) {
+        for sent in self.sent.iter_mut().filter(|sent| sent.queue.0 == topic) {
+            if !matches!(sent.fate, Fate::Refused(_) | Fate::Gone | Fate::Deleted) {
+                sent.fate = if certain { Fate::Deleted } else { Fate::InDoubt };
+                sent.orphaned = true;
+            }
+        }
+    }
+
+    /// Notes that retention may have removed everything before a position.
+    pub fn remove_before(&mut self, position_of_log: u64) {
+        for sent in &mut self.sent {
+            if let Fate::Acked { stored, .. } | Fate::TimedOut(stored) | Fate::Kept(stored) = sent.fate
+                && position(stored.physical) < position_of_log
+            {
+                sent.fate = Fate::Expired;
+                sent.orphaned = true;
+            }
+        }
+    }
+
     /// Compares what a start shows with what was promised, and takes it as the truth from here on.
     ///
     /// # Errors
@@ -147,6 +180,7 @@ impl Model {
     pub fn recovered(
         &mut self,
         found: &[Found],
+        starts: &BTreeMap<QueueKey, QueueOffset>,
         how: Option<Crash>,
         mode: FlushMode,
         end: u64,
@@ -158,7 +192,8 @@ impl Model {
             if let Some(other) = there.insert(record.id, record) {
                 return Err(format!("record {} is there twice: {other:?} and {record:?}", record.id));
             }
-            let expected = next.entry(&record.queue).or_default();
+            let start = starts.get(&record.queue).copied().unwrap_or_default();
+            let expected = next.entry(&record.queue).or_insert(start);
             if record.stored.queue_offset != *expected {
                 return Err(format!(
                     "{:?} is not dense: expected {expected}, found {record:?}",
@@ -170,7 +205,9 @@ impl Model {
         let durable = self.durable;
         for (id, sent) in (0_u64..).zip(&mut self.sent) {
             if let Some(found) = there.get(&id) {
-                sent.fate = Fate::Kept(found.stored);
+                if sent.fate != Fate::Expired {
+                    sent.fate = Fate::Kept(found.stored);
+                }
                 continue;
             }
             let len = self.lens.get(&id).copied().unwrap_or(0);
@@ -201,7 +238,9 @@ impl Model {
                     "record {id} is missing in front of others, the log ends at {end}: {sent:?}"
                 ));
             }
-            sent.fate = Fate::Gone;
+            if !matches!(sent.fate, Fate::Deleted | Fate::Expired) {
+                sent.fate = Fate::Gone;
+            }
             sent.seen = false;
         }
         self.durable = end;

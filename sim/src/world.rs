@@ -4,6 +4,7 @@
 //! another may happen, as another thread would do it. A life of the store ends with a stop, with its death at any disk
 //! call, or with a power cut; then the next life has to begin, and the model compares.
 
+use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
@@ -78,6 +79,7 @@ pub struct World {
     model: Mutex<Model>,
     broken: Mutex<Option<String>>,
     within_interlude: AtomicBool,
+    changes_queue_files: AtomicBool,
     traced: bool,
     summary: Mutex<Summary>,
 }
@@ -133,6 +135,7 @@ impl World {
             model: Mutex::default(),
             broken: Mutex::default(),
             within_interlude: AtomicBool::new(false),
+            changes_queue_files: AtomicBool::new(false),
             traced,
             summary: Mutex::default(),
         }
@@ -243,11 +246,12 @@ impl World {
         };
         self.disk.heal();
         let store = Arc::new(store);
-        let found = self.read_everything(&store)?;
+        self.model.lock().remove_before(u64::try_from(store.min_physical().0).unwrap_or(0));
+        let (found, starts) = self.read_everything(&store)?;
         let end = u64::try_from(store.max_physical().0).unwrap_or(0);
         self.note(|| format!("found {} records, the log ends at {end}", found.len()));
         let mut model = self.model.lock();
-        model.recovered(&found, *how, self.config.flush_mode, end)?;
+        model.recovered(&found, &starts, *how, self.config.flush_mode, end)?;
         drop(model);
         let mut summary = self.summary.lock();
         summary.kept = found.len() as u64;
@@ -355,12 +359,17 @@ impl World {
             return;
         }
         self.note(|| format!("meanwhile, before a call for {}:", path.display()));
-        let acted = match self.below(6) {
+        // Whoever changes queue files or the stamp of their table takes turns; what happens between two calls of one
+        // must not wait for it.
+        let takes_turns = self.changes_queue_files.load(Ordering::Relaxed) || path.ends_with("queues.stamp");
+        let choices = if takes_turns { 5 } else { 7 };
+        let acted = match self.below(choices) {
             0 | 1 => self.send(),
             2 => self.step(Loop::Commit),
             3 => self.step(Loop::Sync),
-            4 => self.step_entries(),
-            _ => self.read(),
+            4 => self.read(),
+            5 => self.step(Loop::WriteBehind),
+            _ => self.step(Loop::Checkpoint),
         };
         self.note(|| "and on".to_owned());
         if let Err(what) = acted {
@@ -370,12 +379,15 @@ impl World {
     }
 
     fn act(&self) -> Checked {
-        let acted = match self.below(20) {
-            0..8 => self.send(),
-            8..10 => self.step(Loop::Commit),
-            10..13 => self.step(Loop::Sync),
-            13..15 => self.step_entries(),
-            15..17 => self.read(),
+        let acted = match self.below(80) {
+            0..32 => self.send(),
+            32..40 => self.step(Loop::Commit),
+            40..52 => self.step(Loop::Sync),
+            52..56 => self.step(Loop::WriteBehind),
+            56..60 => self.step(Loop::Checkpoint),
+            60..67 => self.read(),
+            67 => self.delete_topic(),
+            68 => self.clean(),
             _ => {
                 self.pass_time();
                 Ok(())
@@ -404,15 +416,38 @@ impl World {
     }
 
     /// What brings entries to their files, and a checkpoint if one is due.
-    fn step_entries(&self) -> Checked {
-        self.step(Loop::WriteBehind)?;
-        self.step(Loop::Checkpoint)
-    }
-
     fn step(&self, each: Loop) -> Checked {
         let Some(store) = self.current() else { return Ok(()) };
         self.note(|| format!("step {each:?}"));
         store.step(each);
+        self.watch(&store)
+    }
+
+    fn delete_topic(&self) -> Checked {
+        let Some(store) = self.current() else { return Ok(()) };
+        let topic = TOPICS[usize::try_from(self.below(3)).unwrap_or(0)];
+        self.changes_queue_files.store(true, Ordering::Relaxed);
+        let deleted = store.delete_topic(topic);
+        self.changes_queue_files.store(false, Ordering::Relaxed);
+        self.note(|| format!("delete {topic}: {deleted:?}"));
+        match deleted {
+            Ok(false) => {}
+            other => self.model.lock().delete_topic(topic, other.is_ok() && !self.disk.is_dead()),
+        }
+        Ok(())
+    }
+
+    /// Days later, old files go.
+    fn clean(&self) -> Checked {
+        let Some(store) = self.current() else { return Ok(()) };
+        self.clock.advance(Duration::from_secs(80 * 3600));
+        store.request_cleaning();
+        self.changes_queue_files.store(true, Ordering::Relaxed);
+        store.step(Loop::Clean);
+        self.changes_queue_files.store(false, Ordering::Relaxed);
+        let start = u64::try_from(store.min_physical().0).unwrap_or(0);
+        self.note(|| format!("cleaned, the log starts at {start}"));
+        self.model.lock().remove_before(start);
         self.watch(&store)
     }
 
@@ -563,12 +598,17 @@ impl World {
         Ok(())
     }
 
-    fn read_everything(&self, store: &Arc<Store>) -> Result<Vec<Found>, String> {
+    fn read_everything(
+        &self,
+        store: &Arc<Store>,
+    ) -> Result<(Vec<Found>, BTreeMap<QueueKey, QueueOffset>), String> {
         let mut found = Vec::new();
+        let mut starts = BTreeMap::new();
         for topic in TOPICS {
             for id in 0..i32::try_from(QUEUES).unwrap_or(0) {
                 let Some(queue) = store.find_queue(topic, QueueId(id)) else { continue };
-                let mut next = QueueOffset(0);
+                let mut next = queue.min_offset();
+                starts.insert((topic.to_owned(), id), next);
                 let mut plan = Plan::default();
                 loop {
                     let planned = store.plan(&queue, &request(next.0, Wait::Allowed), &mut plan);
@@ -589,7 +629,7 @@ impl World {
                 }
             }
         }
-        Ok(found)
+        Ok((found, starts))
     }
 
     /// The index knows every record that is there, and no other.
@@ -599,8 +639,8 @@ impl World {
             let record = self.below(sent);
             let expected = found.iter().find(|found| found.id == record);
             let topic = match self.model.lock().sent.get(usize::try_from(record).unwrap_or(0)) {
-                Some(sent) => sent.queue.0.clone(),
-                None => return Ok(()),
+                Some(sent) if !sent.orphaned => sent.queue.0.clone(),
+                _ => continue,
             };
             let key = format!("k{record}");
             let query = KeyQuery {
@@ -630,6 +670,13 @@ impl World {
         let Some(bytes) = self.disk.content(&layout.checkpoint()) else { return Ok(()) };
         let fields = StoreCheckpoint::decode(&bytes);
         let position = u64::try_from(fields.queue_position.0).unwrap_or(0);
+        // Entries of what retention has removed may go at any time.
+        let log_files = self.disk.files(layout.commit_log());
+        let log_start = log_files
+            .iter()
+            .filter_map(|path| parse_offset_name(path.file_name()?.to_str()?))
+            .min()
+            .unwrap_or(0);
         let model = self.model.lock();
         if position > model.durable {
             return Err(format!("checkpoint: L is {position}, durable was {}", model.durable));
@@ -644,7 +691,7 @@ impl World {
                     model.durable
                 ));
             }
-            if end > position && time >= fields.queue_time {
+            if (end > position && time >= fields.queue_time) || end <= log_start {
                 continue;
             }
             let (topic, queue) = &sent.queue;

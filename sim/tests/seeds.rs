@@ -4,6 +4,8 @@
 //! range.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::time::Duration;
 
 use ferromq_sim::{Failure, Sabotage, World};
 
@@ -13,15 +15,21 @@ fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
 }
 
+/// A seed takes milliseconds. One that takes so long never ends.
+const HANGS_AFTER: Duration = Duration::from_secs(120);
+
 /// Runs a range on all cores; the failure with the lowest seed, if any.
 fn run(from: u64, count: u64, sabotage: Sabotage) -> Option<Failure> {
     let next = AtomicU64::new(from);
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let mut failures: Vec<Failure> = std::thread::scope(|scope| {
         let work = || {
+            let (seeds, begun) = mpsc::channel();
+            scope.spawn(move || name_what_hangs(&begun));
             while let seed = next.fetch_add(1, Ordering::Relaxed)
                 && seed < from + count
             {
+                let _ = seeds.send(seed);
                 if let Err(failure) = World::run(seed, sabotage, false) {
                     next.store(from + count, Ordering::Relaxed);
                     return Some(failure);
@@ -34,6 +42,21 @@ fn run(from: u64, count: u64, sabotage: Sabotage) -> Option<Failure> {
     });
     failures.sort_by_key(|failure| failure.seed);
     failures.into_iter().next()
+}
+
+/// Without a time limit a seed in which the store waits for itself would not even be known by its number.
+fn name_what_hangs(begun: &mpsc::Receiver<u64>) {
+    let mut current = None;
+    loop {
+        match begun.recv_timeout(HANGS_AFTER) {
+            Ok(seed) => current = Some(seed),
+            Err(RecvTimeoutError::Disconnected) => return,
+            Err(RecvTimeoutError::Timeout) => {
+                eprintln!("seed {current:?} does not end");
+                std::process::abort();
+            }
+        }
+    }
 }
 
 #[test]
