@@ -6,6 +6,7 @@
 
 pub mod clock;
 pub mod disk;
+pub mod follower;
 pub mod model;
 pub mod random;
 pub mod world;
