@@ -211,8 +211,10 @@ impl Pulls {
         }
         let config = broker.config();
         let mut due = std::mem::take(&mut self.due);
+        let received = std::time::Instant::now();
         for held in due.drain(..) {
-            let pull = held.borrow();
+            // That it was parked is no waiting that anybody has to be blamed for.
+            let pull = Pull { received, ..held.borrow() };
             match check(broker, &config, peer, &pull) {
                 Ok(allowed) => self.read(broker, peer, &pull, &allowed, None, Run::Again, out),
                 Err(error) => write(out, pull.encoding, pull.opaque, &error.answer()),
