@@ -198,3 +198,52 @@ impl<T> Drop for Holds<T> {
         self.count.0.fetch_sub(self.parked.len(), Relaxed);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::time::Duration;
+
+    use ferromq_protocol::types::QueueId;
+    use ferromq_store::disk::{Access, RealDisk};
+    use ferromq_store::queue::{QueueConfig, Queues};
+
+    use super::*;
+
+    /// A queue without a message. It has no file either.
+    fn empty_queue() -> Arc<Queue> {
+        let nowhere = Path::new("/nonexistent");
+        let config = QueueConfig {
+            dir: nowhere.into(),
+            batch_dir: nowhere.into(),
+            side_dir: nowhere.into(),
+            file_size: 6_000_000,
+            open_files_max: 1,
+            access: Access::Read,
+        };
+        Queues::new(&config, Arc::new(RealDisk::default())).get("T", QueueId(0))
+    }
+
+    #[tokio::test]
+    async fn a_late_word_for_a_request_that_is_gone_does_not_reach_the_next_one_in_its_place() {
+        let queue = empty_queue();
+        let mut holds = Holds::new(Arc::default());
+        let park = |holds: &mut Holds<&'static str>, name, deadline| {
+            let parked = holds.park(&queue, QueueOffset(0), TagFilter::All, deadline, name);
+            assert!(parked.is_ok());
+        };
+        let due = |holds: &mut Holds<&'static str>| {
+            let mut due = Vec::new();
+            holds.poll(&mut Context::from_waker(Waker::noop()), &mut due);
+            due
+        };
+        park(&mut holds, "first", Instant::now());
+        assert_eq!(due(&mut holds), ["first"]);
+        park(&mut holds, "second", Instant::now() + Duration::from_secs(60));
+        holds.told.notify(1 << 32);
+        assert!(due(&mut holds).is_empty());
+        holds.told.notify(2 << 32);
+        assert_eq!(due(&mut holds), ["second"]);
+        assert_eq!(holds.count.now(), 0);
+    }
+}

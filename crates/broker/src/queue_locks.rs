@@ -158,7 +158,9 @@ mod tests {
         locks.lock("g", "a", vec![queue(0), queue(1)], at(0));
         locks.unlock("g", "b", &[queue(0)]);
         assert_eq!(locks.lock("g", "b", vec![queue(0)], at(1)), []);
+        assert_eq!(locks.len(), 2);
         locks.unlock("g", "a", &[queue(0)]);
+        assert_eq!(locks.len(), 1);
         assert_eq!(locks.lock("g", "b", vec![queue(0)], at(1)), [queue(0)]);
     }
 

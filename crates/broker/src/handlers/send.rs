@@ -708,3 +708,42 @@ fn refuse(broker: &Broker, out: &mut Vec<u8>, encoding: Encoding, head: &Head, e
     }
     let _ = header.finish();
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A property string from pairs.
+    fn text(pairs: &[(&str, &str)]) -> Vec<u8> {
+        let mut text = Vec::new();
+        for (name, value) in pairs {
+            properties::push(&mut text, name, value);
+        }
+        text
+    }
+
+    #[test]
+    fn a_producer_that_does_not_wait_for_the_disk_says_so() {
+        for (value, wait) in [("true", true), ("false", false), ("FALSE", false), ("no", true)] {
+            let sent = text(&[("KEYS", "k"), ("WAIT", value)]);
+            let mut stored = Vec::new();
+            let said = copy_properties(&sent, &mut stored).unwrap();
+            assert_eq!(said.wait, wait, "{value:?}");
+            assert_eq!(stored, sent, "and it stays, as with Java");
+        }
+        assert!(copy_properties(b"", &mut Vec::new()).unwrap().wait);
+    }
+
+    #[test]
+    fn order_comes_before_priority() {
+        let priority = ("_SYS_MSG_PRIORITY_", "3");
+        let mut stored = Vec::new();
+        let sent = text(&[priority]);
+        assert_eq!(copy_properties(&sent, &mut stored).unwrap().priority, Some(3));
+        assert_eq!(stored, sent);
+        let sent = text(&[priority, ("__SHARDINGKEY", "s"), ("CLUSTER", "c")]);
+        stored.clear();
+        assert_eq!(copy_properties(&sent, &mut stored).unwrap().priority, None);
+        assert_eq!(stored, text(&[("__SHARDINGKEY", "s")]));
+    }
+}

@@ -36,6 +36,28 @@ fn offsets_survive_a_stop() {
     assert_eq!(committed(&mut broker.client()), Some(7));
 }
 
+/// As with Java, it starts there only if it has missed nothing.
+#[test]
+fn a_new_group_starts_at_the_first_message_ever_or_where_it_likes() {
+    let broker = TestBroker::start();
+    let mut client = broker.client();
+    let body = vec![b'x'; 1_000_000];
+    for _ in 0..20 {
+        Send::to("T").body(&body).ok(&mut client);
+    }
+    let asked = [("consumerGroup", "new"), ("topic", "T"), ("queueId", "0")];
+    let reply = client.call(request::QUERY_CONSUMER_OFFSET, &asked, b"");
+    assert_eq!((reply.code, reply.field("offset")), (0, Some("0")));
+
+    let directory = broker.stop();
+    std::fs::remove_file(directory.path().join("commitlog/00000000000000000000")).unwrap();
+    let broker = TestBroker::on(directory);
+    let mut client = broker.client();
+    let least = client.call(request::GET_MIN_OFFSET, &[("topic", "T"), ("queueId", "0")], b"");
+    assert!(number(&least, "offset") > 0, "the first file had messages");
+    assert_eq!(client.call(request::QUERY_CONSUMER_OFFSET, &asked, b"").code, 22);
+}
+
 #[test]
 fn after_a_crash_an_offset_may_be_older_but_not_newer() {
     let broker = TestBroker::with(&[("flushConsumerOffsetInterval", "100")]);

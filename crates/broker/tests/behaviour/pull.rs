@@ -60,6 +60,8 @@ fn a_held_pull_ends_when_its_time_is_up() {
     let mut client = broker.client();
     Send::to("T").ok(&mut client);
     let asked = Instant::now();
+    // The first is the last that is due: the one timer has to go back.
+    let longest = Pull::of("T", "g").at("1").held("60000").post(&mut client);
     let shorter = Pull::of("T", "g").at("1").held("300").post(&mut client);
     let longer = Pull::of("T", "g").at("1").held("600").post(&mut client);
     for (opaque, ms) in [(shorter, 300), (longer, 600)] {
@@ -72,6 +74,8 @@ fn a_held_pull_ends_when_its_time_is_up() {
             number(&reply, field);
         }
     }
+    Send::to("T").ok(&mut client);
+    assert_eq!(client.reply(longest).code, 0);
 }
 
 #[test]
