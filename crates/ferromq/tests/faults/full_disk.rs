@@ -243,8 +243,11 @@ fn entries_that_find_no_room_wait_in_memory() {
         const BODY: usize = 1 << 20;
         const LAG_MAX: usize = 64;
         let mut on = Fixture::start(disk, &["mappedFileSizeCommitLog=209715200", NO_LOOK_AT_RATIOS]);
-        // The log gets its file; queues and index find nothing afterwards.
-        on.send_until_taken(BODY);
+        // The log gets its file. The queue has none yet: an entry more would still fit into the page of an old one.
+        assert_eq!(create_topic(&mut on.connection, "first", 1).unwrap().code, response::SUCCESS);
+        // There is no room for two, not even for a moment.
+        let first = on.connection.send("first", 0, "", b"x").unwrap();
+        assert_eq!(first.code, response::SUCCESS, "{}", remark(&first));
         on.disk.fill("the rest");
         on.send_until_refused(BODY);
         let taken = on.ledger.known.len();

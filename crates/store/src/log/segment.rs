@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
+use parking_lot::Mutex;
 
 use crate::disk::{Access, Disk, DiskFile, Fill};
 use crate::layout::{Layout, offset_name};
@@ -95,6 +96,8 @@ pub(crate) struct Segments {
     staging: PathBuf,
     size: u64,
     list: ArcSwap<Vec<Arc<Segment>>>,
+    /// Held while a file is made. Who waits for it wants that file and could do nothing else meanwhile.
+    making: Mutex<()>,
 }
 
 impl Segments {
@@ -108,7 +111,8 @@ impl Segments {
                 Arc::new(Segment::new(*base, size, path, None))
             })
             .collect();
-        Self { disk, staging: layout.staging(), size, list: ArcSwap::from_pointee(list), dir }
+        let (staging, list) = (layout.staging(), ArcSwap::from_pointee(list));
+        Self { disk, dir, staging, size, list, making: Mutex::default() }
     }
 
     /// Files that must not be written.
@@ -146,11 +150,16 @@ impl Segments {
     }
 
     /// The segment that begins at `base`, created with reserved space if it does not exist. Its name is durable when
-    /// this returns. Preparing ahead and writing may both ask for the same one at the same time.
+    /// this returns. Preparing ahead and writing may both ask for the same one at the same time; the space for it is
+    /// reserved once.
     ///
     /// # Errors
     /// A full disk is reported here and nowhere later, because the space of a segment is reserved.
     pub(crate) fn ensure(&self, base: u64) -> io::Result<Arc<Segment>> {
+        if let Some(segment) = self.find(base).filter(|segment| segment.base == base) {
+            return Ok(segment);
+        }
+        let _making = self.making.lock();
         if let Some(segment) = self.find(base).filter(|segment| segment.base == base) {
             return Ok(segment);
         }
@@ -165,15 +174,11 @@ impl Segments {
         self.disk.sync_dir(&self.dir)?;
         let segment = Arc::new(Segment::new(base, self.size, path, Some(file)));
         self.list.rcu(|list| {
-            if list.iter().any(|known| known.base == base) {
-                return Arc::clone(list);
-            }
             let mut longer = Vec::clone(list);
             longer.push(Arc::clone(&segment));
-            Arc::new(longer)
+            longer
         });
-        // Whoever was first counts, so that there is one descriptor per segment.
-        Ok(self.find(base).unwrap_or(segment))
+        Ok(segment)
     }
 
     /// Removes segments, the newest first; readers that hold one finish in peace. Durable when this returns.
