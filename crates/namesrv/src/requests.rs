@@ -28,9 +28,7 @@ use tokio::sync::mpsc;
 
 use crate::kv::{Kv, KvError, ORDER_NAMESPACE};
 use crate::own_broker::OwnBroker;
-use crate::routes::{
-    ConnectionId, Departure, Leader, Member, Notice, RegisterError, Registration, Routes, TopicKind,
-};
+use crate::routes::{ConnectionId, Departure, Leader, Member, Notice, Registration, Routes, TopicKind};
 
 /// Ends Java's remark about an unknown topic.
 const FAQ: &str = "\nSee https://rocketmq.apache.org/docs/bestPractice/06FAQ for further details.";
@@ -105,8 +103,6 @@ enum RequestError {
     Registration(#[from] body::RegisterError),
     #[error("the body is not what this request wants: {0}")]
     Body(#[from] json::Error),
-    #[error(transparent)]
-    Register(#[from] RegisterError),
     #[error("name server not ready")]
     NotReady,
     #[error("No topic route info in name server for the topic: {0}{FAQ}")]
@@ -138,11 +134,15 @@ impl RequestError {
             | Self::Crc
             | Self::Registration(_)
             | Self::Body(_)
-            | Self::Register(_)
             | Self::NotReady
             | Self::NullKey
             | Self::Disabled
-            | Self::Update(UpdateError::Syntax | UpdateError::Value(_) | UpdateError::Together(_))
+            | Self::Update(
+                UpdateError::Syntax
+                | UpdateError::TooLong(_)
+                | UpdateError::Value(_)
+                | UpdateError::Together(_),
+            )
             | Self::Kv(_)
             | Self::ConfigFile { .. } => response::SYSTEM_ERROR,
         }
@@ -241,10 +241,8 @@ impl NameServer {
             connection,
         };
         let live = self.live();
-        let registered = self.routes.write().register(registration, live.drop_unregistered_topics, call.now);
-        let (Leader { address, ha_address }, notice) = registered.inspect_err(|error| {
-            tracing::warn!(broker = header.broker_name, address = header.broker_addr, %error, "broker refused");
-        })?;
+        let (Leader { address, ha_address }, notice) =
+            self.routes.write().register(registration, live.drop_unregistered_topics, call.now);
         self.brokers.lock().insert(connection.0, call.peer.clone());
         if live.notify_smallest_id {
             self.tell(notice);
@@ -586,5 +584,35 @@ fn write(
         let head = Head::response(response::SYSTEM_ERROR, header.opaque);
         let written = encode::begin(out, header.encoding, head, Some(&remark)).finish();
         debug_assert!(written.is_ok(), "this frame is short");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ferromq_config::host::Host;
+    use ferromq_config::namesrv::NamesrvSources;
+
+    use super::*;
+    use crate::server::NOTICES_MAX;
+
+    #[test]
+    fn notices_that_nobody_passes_on_have_an_end() {
+        let config = NamesrvConfig::load(&Host::fictitious(), &NamesrvSources::new(|_| None)).unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let kv = Kv::load(&directory.path().join("kv.json")).unwrap();
+        let (notices, mut waiting) = mpsc::channel(NOTICES_MAX);
+        let name_server = NameServer::new(config, None, kv, notices, Instant::now());
+        let notice = |smallest_id| Notice {
+            smallest_id,
+            smallest_address: "a:1".to_owned(),
+            addresses: Vec::new(),
+            offline_address: None,
+            ha_address: None,
+        };
+        (0..).take(NOTICES_MAX + 10).for_each(|id| name_server.tell(Some(notice(id))));
+        assert_eq!((name_server.notices.capacity(), waiting.len()), (0, NOTICES_MAX));
+        assert_eq!(waiting.try_recv(), Ok(notice(0)), "the first ones are kept");
+        name_server.tell(Some(notice(7)));
+        assert_eq!(waiting.len(), NOTICES_MAX);
     }
 }

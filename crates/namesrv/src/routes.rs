@@ -71,15 +71,6 @@ pub struct Notice {
     pub ha_address: Option<String>,
 }
 
-/// Why a registration is refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum RegisterError {
-    /// One topic is what brokers send when a topic changes. A broker we do not know has to register in full first, or
-    /// it would be taken for one without its other topics.
-    #[error("register broker failed")]
-    PartOfUnknown,
-}
-
 /// Someone leaves.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Departure {
@@ -138,22 +129,20 @@ pub struct Routes {
 
 impl Routes {
     /// Takes over what a broker says. `drop_missing` drops its topics that the registration does not list.
-    ///
-    /// # Errors
-    /// When the broker has to register in full first.
     pub fn register(
         &mut self,
         registration: Registration,
         drop_missing: bool,
         now: Instant,
-    ) -> Result<(Leader, Option<Notice>), RegisterError> {
+    ) -> (Leader, Option<Notice>) {
         let Registration { member, broker_name, broker_id, topics, .. } = &registration;
-        let (broker_id, version) = (*broker_id, topics.data_version);
+        let broker_id = *broker_id;
         let known = self.brokers.get(broker_name);
         let occupant = known.and_then(|broker| broker.broker_addrs.get(&broker_id)).cloned();
-        if occupant.is_none() && topics.topic_config_table.len() == 1 {
-            return Err(RegisterError::PartOfUnknown);
-        }
+        // One topic is what brokers send when that topic changes. From a broker that is not known (Java refuses it) it is
+        // taken, but not its version: asked for it, the broker learns that the rest is missing here.
+        let is_part = occupant.is_none() && topics.topic_config_table.len() == 1;
+        let version = if is_part { DataVersion::default() } else { topics.data_version };
 
         let is_new_name = known.is_none();
         self.clusters.entry(member.cluster.clone()).or_default().insert(broker_name.clone());
@@ -176,7 +165,7 @@ impl Routes {
                 .is_some_and(|live| live.version.state_version > version.state_version);
             if defends {
                 self.live.remove(member);
-                return Ok((Leader::default(), None));
+                return (Leader::default(), None);
             }
         }
         broker.broker_addrs.insert(broker_id, member.address.clone());
@@ -205,7 +194,7 @@ impl Routes {
         let cluster = member.cluster.clone();
         self.live.insert(member, Live { seen: now, timeout, version, connection, ha_address });
         let leader = if broker_id == LEADER { None } else { self.leader(&cluster, &broker_name) };
-        Ok((leader.unwrap_or_default(), notice))
+        (leader.unwrap_or_default(), notice)
     }
 
     fn take_topics(

@@ -38,7 +38,7 @@ const DRAIN_PATIENCE: Duration = Duration::from_secs(5);
 const NOTICE_TIMEOUT: Duration = Duration::from_millis(300);
 
 /// Notices that may wait to be sent.
-const NOTICES_MAX: usize = 1024;
+pub(crate) const NOTICES_MAX: usize = 1024;
 
 /// What a name server shares with the other parts of its process.
 #[derive(Clone, Debug)]

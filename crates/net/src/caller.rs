@@ -241,6 +241,12 @@ impl<S: Service> Caller<S> {
         tasks.shutdown().await;
     }
 
+    /// Addresses that are remembered, with or without a connection; about [`ADDRESSES_MAX`] at most.
+    #[must_use]
+    pub fn addresses(&self) -> usize {
+        self.shared.state.lock().slots.len()
+    }
+
     fn slot(&self, address: &str) -> Arc<Slot> {
         let mut state = self.shared.state.lock();
         if let Some(slot) = state.slots.get(address) {

@@ -53,11 +53,11 @@ impl World {
     }
 
     fn register(&mut self, registration: Registration) -> Leader {
-        self.routes.register(registration, false, self.now).unwrap().0
+        self.routes.register(registration, false, self.now).0
     }
 
     fn notice(&mut self, registration: Registration) -> Option<Notice> {
-        self.routes.register(registration, false, self.now).unwrap().1
+        self.routes.register(registration, false, self.now).1
     }
 
     fn unregister(&mut self, broker_id: i64, address: &str) -> Option<Notice> {
@@ -120,15 +120,22 @@ fn a_follower_is_told_its_leader_and_brings_no_topics() {
 }
 
 #[test]
-fn the_first_registration_has_to_be_whole() {
+fn a_first_registration_of_one_topic_is_taken_and_not_for_the_whole() {
     let mut world = World::new();
     let part = registration(0, "a:1", &["T"]);
-    let refused = world.routes.register(part.clone(), false, world.now);
-    assert_eq!(refused, Err(RegisterError::PartOfUnknown));
-    assert_eq!(world.routes.cluster_info(), ClusterInfo::default(), "nothing of it stays");
-    world.register(registration(0, "a:1", &["T", "U"]));
+    world.register(part.clone());
+    assert_eq!(world.topics(), ["T"]);
+    let known = world.routes.data_version(&part.member);
+    assert_ne!(known, Some(part.topics.data_version), "whoever asks learns that something is missing");
+    let whole = registration(0, "a:1", &["T", "U"]);
+    assert_eq!(whole.topics.data_version, part.topics.data_version);
+    world.register(whole.clone());
+    assert_eq!(world.topics(), ["T", "U"], "the same version brings the rest");
+    assert_eq!(world.routes.data_version(&part.member), Some(whole.topics.data_version));
+
     world.register(Registration { topics: table(2, &["V"]), ..part });
     assert_eq!(world.topics(), ["T", "U", "V"], "later ones carry what changed");
+    assert_eq!(world.routes.data_version(&whole.member), Some(table(2, &[]).data_version));
     // Without any topic there is nothing that could be missing.
     world.register(named("broker-b", registration(0, "b:1", &[])));
 }
@@ -179,7 +186,7 @@ fn topics_that_are_not_listed_stay_unless_they_are_to_be_dropped() {
     world.register(Registration { topics: table(2, &["T", "X"]), ..registration(0, "a:1", &[]) });
     assert_eq!(world.topics(), ["T", "U", "V", "W", "X"]);
     let whole = Registration { topics: table(3, &["T", "X"]), ..registration(0, "a:1", &[]) };
-    world.routes.register(whole, true, world.now).unwrap();
+    world.routes.register(whole, true, world.now);
     assert_eq!(world.topics(), ["T", "U", "W", "X"]);
     assert_eq!(world.perm("U", "broker-a"), None, "only the queues of this broker");
     assert_eq!(world.perm("U", "broker-b"), Some(6));

@@ -112,6 +112,8 @@ async fn updates_that_must_not_be_are_refused_whole() {
     }
     assert_eq!(outcome(&client.ask(318, &[], b"a=\\u00").await), (1, Some("string2Properties error")));
     assert_eq!(client.ask(318, &[], b"scanNotActiveBrokerInterval=soon").await.code, 1);
+    let long = format!("enableTopicList=false\n# {}", "x".repeat(1 << 20));
+    assert_eq!(client.ask(318, &[], long.as_bytes()).await.code, 1);
     assert_eq!(client.ask(311, &[], b"").await.code, 0, "nothing of it was applied");
     assert!(!server.dir.path().join("namesrv.properties").exists());
 }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicI32, Ordering};
 use std::task::Context;
 use std::time::Duration;
 
-use ferromq_net::caller::{self, Caller, ConnectFailure, NoRequests, RequestError};
+use ferromq_net::caller::{self, ADDRESSES_MAX, Caller, ConnectFailure, NoRequests, RequestError};
 use ferromq_net::connection::{Request, Service, Session};
 use ferromq_net::limits::{Limiter, Limits};
 use ferromq_net::peer::{CallError, Peer};
@@ -151,6 +151,22 @@ async fn a_lost_connection_is_made_anew_by_the_next_call() {
     assert_eq!(call_error(held.unwrap_err()), CallError::Closed);
     caller.call(&address, PATIENCE, ask_for(ask::ECHO, b"")).await.unwrap();
     assert_eq!(server.limiter.counters.accepted(), 2);
+}
+
+#[tokio::test]
+async fn addresses_where_nobody_is_are_forgotten_when_there_are_many() {
+    let server = TestServer::start();
+    let address = server.address().to_string();
+    let caller = caller();
+    caller.call(&address, PATIENCE, ask_for(ask::ECHO, b"")).await.unwrap();
+    for number in 0..ADDRESSES_MAX + 10 {
+        let nobody = format!("127.1.{}.{}:1", number / 250, number % 250 + 1);
+        caller.call(&nobody, PATIENCE, ask_for(ask::ECHO, b"")).await.unwrap_err();
+        assert!(caller.addresses() <= ADDRESSES_MAX);
+    }
+    assert!(caller.addresses() <= 12, "{} after the others were forgotten", caller.addresses());
+    caller.call(&address, PATIENCE, ask_for(ask::ECHO, b"")).await.unwrap();
+    assert_eq!(server.limiter.counters.accepted(), 1, "a connection that lives is kept");
 }
 
 #[tokio::test]
