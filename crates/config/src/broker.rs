@@ -224,7 +224,9 @@ pub struct Live {
     pub accept_sends_from: TimestampMs,
     /// A send that waited so long before it was looked at is refused; `None` refuses none.
     pub send_wait_max: Option<Duration>,
-    /// The same for requests that read.
+    /// Sends are refused while a write to the log has not returned for so long.
+    pub stalled_write_max: Duration,
+    /// The same as [`Self::send_wait_max`] for requests that read.
     pub read_wait_max: Option<Duration>,
     /// Largest message body in bytes.
     pub max_body_bytes: usize,
@@ -559,6 +561,7 @@ impl Live {
             delete_pop_retry_topics: settings.flag("clearRetryTopicWhenDeleteTopic"),
             accept_sends_from: TimestampMs(settings.number("startAcceptSendRequestTimeStamp")),
             send_wait_max: Some(settings.milliseconds("waitTimeMillsInSendQueue")).filter(|_| refuse_late),
+            stalled_write_max: settings.milliseconds("osPageCacheBusyTimeOutMills"),
             read_wait_max: Some(settings.milliseconds("waitTimeMillsInPullQueue")).filter(|_| refuse_late),
             max_body_bytes: settings.bounded("maxMessageSize"),
             trace: settings.flag("traceOn"),

@@ -428,6 +428,9 @@ impl Settings {
         body: &[u8],
         always_refused: &[&str],
     ) -> Result<(Self, Changes), UpdateError> {
+        if body.len() > UPDATE_BYTES_MAX {
+            return Err(UpdateError::TooLong(body.len()));
+        }
         let entries = properties_text::read(body).map_err(|_| UpdateError::Syntax)?;
         let listed = self.value("configBlackList").unwrap_or_default().to_owned();
         let refused =
@@ -512,6 +515,9 @@ pub fn write_keeping_backup(path: &Path, text: &[u8]) -> std::io::Result<()> {
     std::fs::File::open(directory)?.sync_all()
 }
 
+/// Longest body of an update. A whole configuration has some tens of kilobytes.
+pub const UPDATE_BYTES_MAX: usize = 1 << 20;
+
 /// What an accepted update changed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Changes {
@@ -526,6 +532,9 @@ pub struct Changes {
 /// Why an update is refused; nothing of it is applied.
 #[derive(Debug, thiserror::Error)]
 pub enum UpdateError {
+    /// The body is longer than all keys with their values could be.
+    #[error("the body has {0} bytes, at most {UPDATE_BYTES_MAX} are allowed")]
+    TooLong(usize),
     /// The body is no properties text.
     #[error("string2Properties error")]
     Syntax,

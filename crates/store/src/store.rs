@@ -543,6 +543,12 @@ impl Store {
         }
     }
 
+    /// How long the write that is under way has not returned; zero without one.
+    #[must_use]
+    pub fn commit_stalled_for(&self) -> Duration {
+        self.core.commit_stalled_for()
+    }
+
     /// Whether records are taken; if not, [`Store::status`] says why.
     #[must_use]
     pub fn is_writable(&self) -> bool {

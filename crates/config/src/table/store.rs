@@ -59,6 +59,7 @@ pub(crate) const KEYS: &[Key] = &[
     Key::bool("indexFileReadEnable", true).reloadable().honoured("Queries look into the index files."),
     Key::int("maxHashSlotNum", 5_000_000).positive().honoured("Slots of one index file."),
     Key::int("maxIndexNum", 20_000_000).within(2, i64::MAX).honoured("Entries of one index file."),
+    Key::long("osPageCacheBusyTimeOutMills", 1000).reloadable().not_negative().honoured("Milliseconds after which a write to the log that has not returned makes the broker refuse sends."),
     Key::int("maxMsgsNumBatch", 64).reloadable().positive().honoured("Messages that one query by key may return."),
     // Retention.
     Key::int("fileReservedTime", 72).important().reloadable().not_negative().honoured("Hours after its last write that a commit log file is kept."),
@@ -112,7 +113,6 @@ pub(crate) const KEYS: &[Key] = &[
     Key::bool("useABSLock", false).irrelevant(OWN_COMMITTING),
     Key::int("spinLockCollisionRetreatOptimalDegree", 1000).irrelevant(OWN_COMMITTING),
     Key::int("topicQueueLockNum", 32).irrelevant(OWN_COMMITTING),
-    Key::long("osPageCacheBusyTimeOutMills", 1000).irrelevant(OWN_COMMITTING),
     Key::bool("debugLockEnable", false).irrelevant(OWN_COMMITTING),
     Key::bool("enableBatchPush", false).irrelevant(OWN_COMMITTING),
     Key::bool("dispatchFromSenderThread", false).important().irrelevant(OWN_DISPATCH),
