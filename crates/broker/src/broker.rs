@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, Guard};
 use ferromq_config::broker::BrokerConfig;
+use ferromq_net::limits::Limiter;
 use ferromq_net::peer::Peer;
 use ferromq_protocol::body::DataVersion;
 use ferromq_protocol::code::request as code;
@@ -86,6 +87,8 @@ pub struct Broker {
     pub unique_keys: UniqueKeys,
     /// Changed topics on their way to the name servers.
     pub announcements: Announcements,
+    /// Limits and gauges of all connections of the process.
+    pub limiter: Arc<Limiter>,
     /// Connections of clients that sent heartbeats, for pushes.
     peers: RwLock<FxHashMap<ConnectionId, Arc<Peer>>>,
     clock: Arc<dyn Clock>,
@@ -122,6 +125,7 @@ pub(crate) struct Parts {
     pub(crate) system_topics: SystemTopics,
     pub(crate) unique_keys: UniqueKeys,
     pub(crate) announcements: Announcements,
+    pub(crate) limiter: Arc<Limiter>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) disk: Arc<dyn Disk>,
     pub(crate) memory_bytes: u64,
@@ -132,7 +136,7 @@ impl Broker {
     pub(crate) fn new(parts: Parts) -> Self {
         let Parts { identity, config, metadata, store, system_topics, unique_keys, announcements, .. } =
             parts;
-        let Parts { clock, disk, .. } = parts;
+        let Parts { limiter, clock, disk, .. } = parts;
         let queue_lock_lifetime = config.clients.queue_lock_lifetime;
         let added_properties = ["false", "true"].map(|trace| {
             let mut added = Vec::new();
@@ -156,6 +160,7 @@ impl Broker {
             system_topics,
             unique_keys,
             announcements,
+            limiter,
             peers: RwLock::default(),
             clock,
             disk,

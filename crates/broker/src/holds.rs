@@ -20,29 +20,49 @@ use tokio::time::{Instant, Sleep};
 /// Parked requests of the whole broker; beyond, clients are told to come back later.
 pub const HOLDS_MAX: usize = 200_000;
 
-/// How many requests are parked, for the limit and the gauge.
+/// Bytes of parked requests of the whole broker. An ordinary one has some hundred, but its texts may be long.
+pub const HOLD_BYTES_MAX: usize = 256 << 20;
+
+/// How many requests are parked, for the limits and the gauges.
 #[derive(Debug, Default)]
-pub struct HoldCount(AtomicUsize);
+pub struct HoldCount {
+    parked: AtomicUsize,
+    bytes: AtomicUsize,
+}
 
 impl HoldCount {
     /// Parked requests of the whole broker.
     #[must_use]
     pub fn now(&self) -> usize {
-        self.0.load(Relaxed)
+        self.parked.load(Relaxed)
+    }
+
+    /// What they need, roughly.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.bytes.load(Relaxed)
     }
 
     /// Counts requests that are not there, so that a test reaches the limit.
     #[doc(hidden)]
-    pub fn pretend(&self, parked: usize) {
-        self.0.fetch_add(parked, Relaxed);
+    pub fn pretend(&self, parked: usize, bytes: usize) {
+        self.parked.fetch_add(parked, Relaxed);
+        self.bytes.fetch_add(bytes, Relaxed);
     }
 
-    fn take(&self) -> bool {
-        if self.0.fetch_add(1, Relaxed) < HOLDS_MAX {
+    fn take(&self, bytes: usize) -> bool {
+        let parked = self.parked.fetch_add(1, Relaxed);
+        let taken = self.bytes.fetch_add(bytes, Relaxed);
+        if parked < HOLDS_MAX && taken.saturating_add(bytes) <= HOLD_BYTES_MAX {
             return true;
         }
-        self.0.fetch_sub(1, Relaxed);
+        self.give_back(1, bytes);
         false
+    }
+
+    fn give_back(&self, parked: usize, bytes: usize) {
+        self.parked.fetch_sub(parked, Relaxed);
+        self.bytes.fetch_sub(bytes, Relaxed);
     }
 }
 
@@ -71,6 +91,8 @@ impl Notify for Told {
 struct Hold<T> {
     token: u64,
     deadline: Instant,
+    /// Counted for [`HOLD_BYTES_MAX`].
+    bytes: usize,
     request: T,
     /// Withdraws the registration when the hold goes.
     _watch: Watch,
@@ -109,16 +131,18 @@ impl<T> Holds<T> {
         }
     }
 
-    /// Parks a request until an entry at or after `from` passes the filter, or until the deadline.
+    /// Parks a request of so many bytes until an entry at or after `from` passes the filter, or until the deadline.
     pub(crate) fn park(
         &mut self,
         queue: &Arc<Queue>,
         from: QueueOffset,
         filter: TagFilter,
         deadline: Instant,
+        bytes: usize,
         request: T,
     ) -> Result<(), NotParked<T>> {
-        if !self.count.take() {
+        let bytes = bytes + size_of::<Hold<T>>();
+        if !self.count.take(bytes) {
             return Err(NotParked::Full(request));
         }
         let key = self.parked.vacant_key();
@@ -127,10 +151,10 @@ impl<T> Holds<T> {
         let token = u64::from(self.parked_ever) << 32 | (key as u64 & 0xffff_ffff);
         let target = Arc::clone(&self.told) as Arc<dyn Notify>;
         let Some(watch) = queue.watch(from, filter, target, token) else {
-            self.count.0.fetch_sub(1, Relaxed);
+            self.count.give_back(1, bytes);
             return Err(NotParked::ReadAgain(request));
         };
-        self.parked.insert(Hold { token, deadline, request, _watch: watch });
+        self.parked.insert(Hold { token, deadline, bytes, request, _watch: watch });
         self.deadlines.insert((deadline, key));
         Ok(())
     }
@@ -188,14 +212,15 @@ impl<T> Holds<T> {
     fn release(&mut self, key: usize, due: &mut Vec<T>) {
         let hold = self.parked.remove(key);
         self.deadlines.remove(&(hold.deadline, key));
-        self.count.0.fetch_sub(1, Relaxed);
+        self.count.give_back(1, hold.bytes);
         due.push(hold.request);
     }
 }
 
 impl<T> Drop for Holds<T> {
     fn drop(&mut self) {
-        self.count.0.fetch_sub(self.parked.len(), Relaxed);
+        let bytes = self.parked.iter().map(|(_, hold)| hold.bytes).sum();
+        self.count.give_back(self.parked.len(), bytes);
     }
 }
 
@@ -229,7 +254,7 @@ mod tests {
         let queue = empty_queue();
         let mut holds = Holds::new(Arc::default());
         let park = |holds: &mut Holds<&'static str>, name, deadline| {
-            let parked = holds.park(&queue, QueueOffset(0), TagFilter::All, deadline, name);
+            let parked = holds.park(&queue, QueueOffset(0), TagFilter::All, deadline, 0, name);
             assert!(parked.is_ok());
         };
         let due = |holds: &mut Holds<&'static str>| {

@@ -30,13 +30,14 @@ pub struct QueueLocks {
     lifetime: Duration,
     groups: FxHashMap<Box<str>, FxHashMap<MessageQueue, Lock>>,
     locks: usize,
+    locks_max: usize,
 }
 
 impl QueueLocks {
     /// No locks yet; each will last `lifetime` from its last renewal.
     #[must_use]
     pub fn new(lifetime: Duration) -> Self {
-        Self { lifetime, groups: FxHashMap::default(), locks: 0 }
+        Self { lifetime, groups: FxHashMap::default(), locks: 0, locks_max: LOCKS_MAX }
     }
 
     /// Locks or renews what this client may have and returns it. `now` counts from any fixed moment.
@@ -62,13 +63,16 @@ impl QueueLocks {
                     *lock = Lock { client_id: client_id.into(), renewed: now };
                 }
                 Some(_) => continue,
-                None if self.locks >= LOCKS_MAX => continue,
+                None if self.locks >= self.locks_max => continue,
                 None => {
                     self.locks += 1;
                     locks.insert(queue.clone(), Lock { client_id: client_id.into(), renewed: now });
                 }
             }
             held.push(queue);
+        }
+        if locks.is_empty() {
+            self.groups.remove(group);
         }
         held
     }
@@ -140,6 +144,17 @@ mod tests {
         assert_eq!(locks.lock("g", "a", vec![queue(0)], at(50)), [queue(0)]);
         assert_eq!(locks.lock("g", "b", vec![queue(0)], at(110)), [], "renewed at 50 s");
         assert_eq!(locks.lock("other", "b", vec![queue(0)], at(110)), [queue(0)], "groups do not meet");
+    }
+
+    #[test]
+    fn beyond_the_limit_nothing_is_granted_and_nothing_is_kept() {
+        let mut locks = QueueLocks { locks_max: 2, ..QueueLocks::new(LIFETIME) };
+        assert_eq!(locks.lock("g", "a", vec![queue(0), queue(1), queue(2)], at(0)), [queue(0), queue(1)]);
+        assert_eq!(locks.lock("h", "a", vec![queue(0)], at(0)), []);
+        assert_eq!((locks.len(), locks.groups.len()), (2, 1));
+        assert_eq!(locks.lock("g", "a", vec![queue(0)], at(1)), [queue(0)], "renewed all the same");
+        locks.unlock("g", "a", &[queue(1)]);
+        assert_eq!(locks.lock("h", "a", vec![queue(0)], at(1)), [queue(0)]);
     }
 
     #[test]

@@ -19,16 +19,13 @@ use ferromq_protocol::header::{FieldError, Head, Header, OwnedFrame};
 use ferromq_protocol::request::{PullMessage, SendMessage, SendMessageV2};
 use parking_lot::Mutex;
 
-use crate::background::InFlight;
+use crate::background::{InFlight, Ticket};
 use crate::broker::Broker;
 use crate::creation::{self, Missing};
 use crate::handlers::pull::Pulls;
 use crate::handlers::send::{Sends, Taken};
 use crate::handlers::{admin, heartbeat, locks, offsets, query, relay};
 use crate::response::{Answer, Feature, RequestError, UnsupportedRequest};
-
-/// Bytes of requests that one connection has set aside until what they lack is created.
-const SET_ASIDE_BYTES_MAX: usize = 16 << 20;
 
 /// Everything of a request but its typed header.
 #[derive(Clone, Copy)]
@@ -57,7 +54,7 @@ impl Service for BrokerService {
 
     fn open(&self, peer: &Arc<Peer>) -> Session {
         let broker = Arc::clone(&self.0);
-        let in_flight = Arc::default();
+        let in_flight = Arc::new(InFlight::new(broker.background.held()));
         Session {
             sends: Sends::new(broker.store.port(), peer.id()),
             pulls: Pulls::new(&broker, Arc::clone(&in_flight)),
@@ -75,9 +72,7 @@ struct SetAside(Mutex<Ready>);
 
 #[derive(Default)]
 struct Ready {
-    frames: Vec<(OwnedFrame, Instant)>,
-    /// Bytes of the bodies set aside, ready or not.
-    bytes: usize,
+    frames: Vec<(OwnedFrame, Ticket)>,
     waker: Option<Waker>,
 }
 
@@ -129,9 +124,7 @@ impl NetSession for Session {
     }
 
     fn saturated(&self) -> bool {
-        self.sends.is_saturated()
-            || self.in_flight.is_saturated()
-            || self.set_aside.0.lock().bytes > SET_ASIDE_BYTES_MAX
+        self.sends.is_saturated() || self.in_flight.is_saturated()
     }
 
     fn unanswered(&self) -> bool {
@@ -156,7 +149,7 @@ impl Session {
     ) {
         let taken = self.sends.request(&self.broker, envelope, header, owned.is_some(), out);
         if let (Taken::Wait(missing), Some(owned)) = (taken, owned) {
-            self.create(missing, owned(), envelope.received);
+            self.create(missing, owned(), envelope, out);
         }
     }
 
@@ -169,7 +162,7 @@ impl Session {
     ) {
         let missing = self.pulls.request(&self.broker, &self.peer, envelope, header, owned.is_some(), out);
         if let (Some(missing), Some(owned)) = (missing, owned) {
-            self.create(vec![missing], owned(), envelope.received);
+            self.create(vec![missing], owned(), envelope, out);
         }
     }
 
@@ -178,50 +171,42 @@ impl Session {
             Ok(answer) => write(out, envelope, &answer),
             Err(missing) => {
                 if let Some(owned) = owned {
-                    self.create(missing, owned(), envelope.received);
+                    self.create(missing, owned(), envelope, out);
                 }
             }
         }
     }
 
     /// Sets a request aside, creates what it lacks and comes back to it.
-    fn create(&self, missing: Vec<Missing>, frame: OwnedFrame, received: Instant) {
-        let bytes = frame.body.len();
-        self.set_aside.0.lock().bytes += bytes;
-        let ticket = self.in_flight.ticket(&self.peer);
+    fn create(&self, missing: Vec<Missing>, frame: OwnedFrame, envelope: &Envelope<'_>, out: &mut Vec<u8>) {
+        let Ok(ticket) = self.in_flight.ticket(&self.peer, held_bytes(&frame)) else {
+            return write(out, envelope, &RequestError::Overload.into());
+        };
         let (broker, peer) = (Arc::clone(&self.broker), Arc::clone(&self.peer));
         let set_aside = Arc::clone(&self.set_aside);
         tokio::spawn(async move {
-            let created = creation::create(&broker, missing).await;
-            let mut ready = set_aside.0.lock();
-            match created {
+            match creation::create(&broker, missing).await {
                 Ok(()) => {
-                    ready.frames.push((frame, received));
+                    let mut ready = set_aside.0.lock();
+                    ready.frames.push((frame, ticket));
                     if let Some(waker) = ready.waker.take() {
                         waker.wake();
                     }
                 }
-                Err(error) => {
-                    ready.bytes -= bytes;
-                    drop(ready);
-                    reply(&peer, &frame, &RequestError::from(error).into());
-                }
+                Err(error) => reply(&peer, &frame, &RequestError::from(error).into()),
             }
-            drop(ticket);
         });
     }
 
     /// Requests whose topic or group has been created meanwhile are looked at again.
     fn look_again(&mut self, cx: &mut Context<'_>, out: &mut Vec<u8>) {
-        if self.in_flight.now() == 0 && self.set_aside.0.lock().frames.is_empty() {
+        if self.in_flight.now() == 0 {
             return;
         }
         let frames = {
             let mut ready = self.set_aside.0.lock();
             ready.waker = Some(cx.waker().clone());
-            let frames = std::mem::take(&mut ready.frames);
-            ready.bytes -= frames.iter().map(|(frame, _)| frame.body.len()).sum::<usize>();
-            frames
+            std::mem::take(&mut ready.frames)
         };
         if frames.is_empty() {
             return;
@@ -367,7 +352,10 @@ impl At<'_, '_, '_> {
         F: Future<Output = Result<Answer, RequestError>> + Send + 'static,
     {
         let caller = self.caller();
-        let (peer, ticket) = (Arc::clone(&caller.peer), self.session.in_flight.ticket(&caller.peer));
+        let peer = Arc::clone(&caller.peer);
+        let Ok(ticket) = self.session.in_flight.ticket(&peer, held_bytes(&frame)) else {
+            return write(self.out, self.envelope, &RequestError::Overload.into());
+        };
         let envelope = OwnedFrame { body: Bytes::new(), fields: Vec::new(), ..frame.clone() };
         tokio::spawn(async move {
             let answer = handle(caller, frame).await.unwrap_or_else(Answer::from);
@@ -379,11 +367,13 @@ impl At<'_, '_, '_> {
     /// Answered by the pool for work that may wait for the disk.
     fn slowly(self, frame: OwnedFrame, handle: fn(&Caller, &OwnedFrame) -> Result<Answer, RequestError>) {
         let caller = self.caller();
-        let ticket = self.session.in_flight.ticket(&caller.peer);
-        let started = self.session.broker.background.run(move || {
-            let handled = caller.broker.check_wait(caller.received).and_then(|()| handle(&caller, &frame));
-            reply(&caller.peer, &frame, &handled.unwrap_or_else(Answer::from));
-            drop(ticket);
+        let started = self.session.in_flight.ticket(&caller.peer, held_bytes(&frame)).and_then(|ticket| {
+            self.session.broker.background.run(move || {
+                let handled =
+                    caller.broker.check_wait(caller.received).and_then(|()| handle(&caller, &frame));
+                reply(&caller.peer, &frame, &handled.unwrap_or_else(Answer::from));
+                drop(ticket);
+            })
         });
         if started.is_err() {
             write(self.out, self.envelope, &RequestError::Overload.into());
@@ -397,6 +387,12 @@ impl At<'_, '_, '_> {
             received: self.envelope.received,
         }
     }
+}
+
+/// Bytes of a request that is kept until its answer.
+fn held_bytes(frame: &OwnedFrame) -> usize {
+    let fields = frame.fields.iter().map(|(name, value)| name.len() + value.len());
+    size_of::<OwnedFrame>() + frame.body.len() + fields.sum::<usize>()
 }
 
 /// Reads a request's typed header.

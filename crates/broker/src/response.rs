@@ -24,8 +24,8 @@ pub const FAQ: &str = "\nSee https://rocketmq.apache.org/docs/bestPractice/06FAQ
 
 /// Too many requests wait.
 pub const OVERLOAD: &str = "[OVERLOAD]system busy, start flow control for a while";
-/// The store does not keep up.
-pub const REJECTED: &str = "[REJECTREQUEST]system busy, start flow control for a while";
+/// The disk does not take what is written.
+pub const BUSY_DISK: &str = "[PC_SYNCHRONIZED]broker busy, start flow control for a while";
 
 /// A complete answer to a request that is not on the hot path.
 #[derive(Clone, Debug, Default)]
@@ -237,9 +237,9 @@ pub enum SendError {
     /// Too many messages wait to be stored.
     #[error("{OVERLOAD}")]
     Overload,
-    /// The store does not keep up.
-    #[error("{REJECTED}")]
-    Rejected,
+    /// A write to the log has not returned for longer than a sender should wait.
+    #[error("{BUSY_DISK}")]
+    BusyDisk,
     /// The request waited too long before it was looked at.
     #[error(
         "[TIMEOUT_CLEAN_QUEUE]broker busy, start flow control for a while, period in queue: {waited_ms}ms, size of queue: {waiting}"
@@ -313,7 +313,7 @@ impl SendError {
             | Self::NoWriteQueue(_)
             | Self::DiskFailed
             | Self::Truncated => code::SYSTEM_ERROR,
-            Self::Overload | Self::Rejected | Self::WaitedTooLong { .. } => code::SYSTEM_BUSY,
+            Self::Overload | Self::BusyDisk | Self::WaitedTooLong { .. } => code::SYSTEM_BUSY,
             Self::BrokerForbidden(_) | Self::SystemTopic(_) => code::NO_PERMISSION,
             Self::Name(_) | Self::Queue { .. } => code::INVALID_PARAMETER,
             Self::NoTopic(_) => code::TOPIC_NOT_EXIST,

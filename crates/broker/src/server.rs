@@ -125,6 +125,7 @@ pub async fn start(
         system_topics,
         unique_keys,
         announcements: Announcements::default(),
+        limiter: Arc::clone(&limiter),
         clock,
         disk,
         memory_bytes: memory_bytes(),

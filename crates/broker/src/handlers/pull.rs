@@ -70,6 +70,7 @@ struct OwnedPull {
 impl Pull<'_> {
     fn keep(self) -> OwnedPull {
         let header = &self.header;
+        let says_what = header.sys_flag & flag::SUBSCRIPTION != 0;
         OwnedPull {
             code: self.code,
             opaque: self.opaque,
@@ -83,14 +84,20 @@ impl Pull<'_> {
             max_bytes: header.max_msg_bytes,
             sys_flag: header.sys_flag,
             commit_offset: header.commit_offset,
-            subscription: header.subscription.map(Box::from),
+            subscription: header.subscription.filter(|_| says_what).map(Box::from),
             sub_version: header.sub_version,
-            expression_type: header.expression_type.map(Box::from),
+            expression_type: header.expression_type.filter(|_| says_what).map(Box::from),
         }
     }
 }
 
 impl OwnedPull {
+    /// Its texts, that of the subscription twice: the filter made of it is not longer.
+    fn bytes(&self) -> usize {
+        let len = |text: &Option<Box<str>>| text.as_deref().map_or(0, str::len);
+        self.group.len() + self.topic.len() + 2 * len(&self.subscription) + len(&self.expression_type)
+    }
+
     fn borrow(&self) -> Pull<'_> {
         Pull {
             code: self.code,
@@ -245,13 +252,10 @@ impl Pulls {
             && let Some(suspend) = suspend
         {
             let deadline = pull.received + suspend.min(HOLD_TIME_MAX);
-            let parked = self.holds.park(
-                &queue,
-                pull.header.queue_offset,
-                allowed.filter.clone(),
-                deadline.into(),
-                pull.keep(),
-            );
+            let (kept, filter) = (pull.keep(), allowed.filter.clone());
+            let bytes = kept.bytes();
+            let parked =
+                self.holds.park(&queue, pull.header.queue_offset, filter, deadline.into(), bytes, kept);
             return match parked {
                 Ok(()) => {}
                 Err(NotParked::Full(_)) => {
@@ -294,13 +298,15 @@ impl Pulls {
             run,
         };
         let (broker_there, peer_there) = (Arc::clone(broker), Arc::clone(peer));
-        let ticket = self.in_flight.ticket(peer);
-        let started = broker.background.run(move || {
-            let mut frame = Vec::new();
-            cold.read(&broker_there, &mut frame);
-            drop(ticket);
-            // A client that is gone does not miss its answer.
-            let _ = peer_there.send(frame);
+        let bytes = size_of::<Cold>() + cold.pull.bytes();
+        let started = self.in_flight.ticket(peer, bytes).and_then(|ticket| {
+            broker.background.run(move || {
+                let mut frame = Vec::new();
+                cold.read(&broker_there, &mut frame);
+                drop(ticket);
+                // A client that is gone does not miss its answer.
+                let _ = peer_there.send(frame);
+            })
         });
         if started.is_err() {
             write(out, pull.encoding, pull.opaque, &PullError::Overload.answer());

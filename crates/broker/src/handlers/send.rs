@@ -200,6 +200,10 @@ impl Sends {
             return Err(SendError::NoBody.into());
         }
         broker.check_send_gates(&config, frame.received)?;
+        // Once for a read: a clock is not looked at for every message.
+        if self.batch.is_none() && broker.store.commit_stalled_for() > config.live.stalled_write_max {
+            return Err(SendError::BusyDisk.into());
+        }
 
         let generation = broker.metadata.topics.generation();
         if generation != self.targets_generation || self.targets.len() >= TOPICS_KEPT_MAX {

@@ -227,12 +227,17 @@ fn an_update_of_the_configuration_acts_and_is_kept() {
     let text = String::from_utf8(text.body.to_vec()).unwrap();
     assert!(text.lines().any(|line| line == "brokerPermission=2"));
 
-    for (body, code) in
-        [("brokerConfigPath=/x\n", 16), ("brokerPermission=many\n", 1), ("brokerRole=SLAVE\n", 1)]
-    {
+    let long = format!("brokerPermission=6\n# {}", "x".repeat(1 << 20));
+    for (body, code) in [
+        ("brokerConfigPath=/x\n", 16),
+        ("brokerPermission=many\n", 1),
+        ("brokerRole=SLAVE\n", 1),
+        (&*long, 1),
+    ] {
         let reply = client.call(request::UPDATE_BROKER_CONFIG, &[], body.as_bytes());
-        assert_eq!(reply.code, code, "{body}: {:?}", reply.remark);
+        assert_eq!(reply.code, code, "{}: {:?}", &body[..20.min(body.len())], reply.remark);
     }
+    assert_eq!(Pull::of("T", "g").by(&mut client).code, 16, "nothing of these is applied");
 }
 
 #[test]

@@ -1,13 +1,17 @@
 //! Every limit of the broker, driven to its end with its gauge in view.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ferromq_broker::background::{self, Background};
-use ferromq_broker::holds::HOLDS_MAX;
+use ferromq_broker::holds::{HOLD_BYTES_MAX, HOLDS_MAX};
 use ferromq_protocol::code::request;
 use ferromq_protocol::header::OwnedFrame;
+use ferromq_store::disk::Disk;
 
-use crate::support::{Pull, Send, TestBroker, eventually, number};
+use crate::slow_disk::{Gate, SlowDisk};
+use crate::support::{Client, Pull, Send, TestBroker, eventually, number};
 
 /// More at once than a connection may have unanswered: the rest waits in the socket, and all of it is answered.
 #[test]
@@ -92,17 +96,175 @@ async fn work_for_the_disk_is_refused_beyond_its_queue() {
 fn held_pulls_are_counted_and_have_an_end() {
     let broker = TestBroker::start();
     let mut client = broker.client();
-    Send::to("T").ok(&mut client);
     let count = broker.broker().holds.clone();
-    count.pretend(HOLDS_MAX - 1);
-    let held = Pull::of("T", "g").at("1").held("60000").post(&mut client);
-    eventually("the last place is taken", || count.now() == HOLDS_MAX);
-    let refused = Pull::of("T", "g").at("1").held("60000").by(&mut client);
+    let text = "x".repeat(3_000);
+    let pull = || Pull::of("T", "g").at("1").held("60000").field("subscription", &text);
+    for (parked, bytes) in [(HOLDS_MAX - 1, 0), (0, HOLD_BYTES_MAX - 10_000)] {
+        Send::to("T").ok(&mut client);
+        count.pretend(parked, bytes);
+        let held = pull().post(&mut client);
+        eventually("it is held", || count.now() == parked + 1 && count.bytes() > bytes + 2 * text.len());
+        let refused = pull().by(&mut client);
+        assert_eq!(refused.code, 2);
+        assert!(refused.remark.unwrap().starts_with("[OVERLOAD]"));
+
+        assert_eq!(client.call(request::DELETE_TOPIC_IN_BROKER, &[("topic", "T")], b"").code, 0);
+        assert_eq!(client.reply(held).code, 17, "its topic is gone");
+        assert_eq!((count.now(), count.bytes()), (parked, bytes));
+        count.pretend(parked.wrapping_neg(), bytes.wrapping_neg());
+    }
+}
+
+#[test]
+fn requests_that_are_kept_are_counted_in_bytes() {
+    const LEN: usize = 1 << 20;
+    let broker = TestBroker::start();
+    let held = Arc::clone(broker.broker().background.held());
+    let gate = Gate::default();
+    let closed = gate.close();
+    broker.occupy_pool(&gate);
+    let body = vec![b' '; LEN];
+    let ask = |client: &mut Client, count: usize| {
+        let mut writer = client.split();
+        let body = body.clone();
+        std::thread::spawn(move || {
+            (0..count).map(|_| writer.post(request::GET_ALL_TOPIC_CONFIG, &[], &body)).collect::<Vec<i32>>()
+        })
+    };
+    let mut greedy = broker.client();
+    let asked = ask(&mut greedy, 40);
+    eventually("nothing more is read", || held.now() >= background::IN_FLIGHT_BYTES_MAX);
+    std::thread::sleep(crate::support::SILENCE);
+    assert!(held.now() < background::IN_FLIGHT_BYTES_MAX + 2 * LEN, "{}", held.now());
+
+    // What all of them have in flight has a limit too, and others than the greedy are told so.
+    let before = background::HELD_BYTES_MAX - held.now() - LEN / 2;
+    held.pretend(before);
+    let mut other = broker.client();
+    let refused = other.call(request::GET_ALL_TOPIC_CONFIG, &[], &body);
     assert_eq!(refused.code, 2);
     assert!(refused.remark.unwrap().starts_with("[OVERLOAD]"));
+    let refused = other.call(request::UPDATE_AND_CREATE_TOPIC_LIST, &[], &body);
+    assert_eq!(refused.code, 2);
+    let refused = Send::to("new").body(&body).by(&mut other);
+    assert_eq!(refused.code, 2);
+    held.pretend(before.wrapping_neg());
+    Send::to("new").body(&body).ok(&mut other);
+
+    drop(closed);
+    let asked = asked.join().unwrap();
+    for opaque in asked {
+        assert_eq!(greedy.reply(opaque).code, 0);
+    }
+    eventually("nothing is held", || held.now() == 0);
+    assert_eq!(broker.gauge("ferromqInFlightBytesMax"), background::HELD_BYTES_MAX);
+}
+
+/// A broker whose log answers when the test wants.
+fn on_slow_disk(settings: &[(&str, &str)]) -> (Arc<SlowDisk>, TestBroker) {
+    let disk = Arc::new(SlowDisk::default());
+    let settings = [&[("flushDiskType", "SYNC_FLUSH"), ("syncFlushTimeout", "60000")], settings].concat();
+    let broker = TestBroker::on_disk(Arc::clone(&disk) as Arc<dyn Disk>, &settings);
+    (disk, broker)
+}
+
+/// Posts sends from another thread until the broker takes no more, and hands over what it is told about them.
+fn flood(client: &Client, body: &[u8], count: usize) -> std::thread::JoinHandle<Vec<i32>> {
+    let (mut writer, body) = (client.split(), body.to_vec());
+    std::thread::spawn(move || {
+        let send = Send::to("T");
+        let fields = send.fields();
+        (0..count).map(|_| writer.post(request::SEND_MESSAGE_V2, &fields, &body)).collect()
+    })
+}
+
+#[test]
+fn unanswered_sends_of_a_connection_have_an_end() {
+    for (len, count) in [(10, 9_000), (200_000, 120)] {
+        let (disk, broker) = on_slow_disk(&[]);
+        let messages_max = broker.gauge("ferromqUnansweredSendsPerConnectionMax");
+        let bytes_max = broker.gauge("ferromqUnansweredSendBytesPerConnectionMax");
+        let mut client = broker.client();
+        Send::to("T").ok(&mut client);
+        let pending = || broker.broker().store.status().pending_bytes;
+        let closed = disk.syncs.close();
+        let body = vec![b'x'; len];
+        let first = client.post(request::SEND_MESSAGE_V2, &Send::to("T").fields(), &body);
+        eventually("it waits for the disk", || pending() > 0);
+        let each = pending();
+        let limit = messages_max.min(bytes_max / each);
+
+        let posted = flood(&client, &body, count);
+        eventually("it is full", || pending() >= limit * each);
+        std::thread::sleep(crate::support::SILENCE);
+        assert!(pending() <= (limit + 1) * each, "{} messages of {len} bytes", pending() / each);
+        assert_eq!(broker.gauge("ferromqPendingBytes"), pending());
+
+        // Another connection still gets its turn.
+        let other = broker.client().post(request::SEND_MESSAGE_V2, &Send::to("T").fields(), b"x");
+        eventually("it waits, too", || pending() > limit * each);
+        drop(closed);
+        assert_eq!(client.reply(first).code, 0);
+        let posted = posted.join().unwrap();
+        assert!(posted.len() == count && other > 0);
+        for _ in posted {
+            assert_eq!(client.receive_within(crate::support::PATIENCE).unwrap().code, 0);
+        }
+        eventually("all are answered", || pending() == 0);
+    }
+}
+
+#[test]
+fn sends_of_all_connections_together_have_an_end() {
+    const LEN: usize = 1_000_000;
+    let (disk, broker) = on_slow_disk(&[]);
+    let mut clients: Vec<Client> = (0..4).map(|_| broker.client()).collect();
+    Send::to("T").ok(&mut clients[0]);
+    let status = || broker.broker().store.status();
+    let closed = disk.syncs.close();
+    let body = vec![b'x'; LEN];
+    let floods: Vec<_> = clients.iter().map(|client| flood(client, &body, 16)).collect();
+    for posted in floods {
+        posted.join().unwrap();
+    }
+    eventually("it is full", || status().pending_bytes > status().pending_bytes_max - 2 * LEN);
+    assert!(status().pending_bytes <= status().pending_bytes_max);
+    assert_eq!(broker.gauge("ferromqPendingBytesMax"), status().pending_bytes_max);
+
+    drop(closed);
+    let mut codes = BTreeMap::<i32, usize>::new();
+    for client in &mut clients {
+        for _ in 0..16 {
+            let reply = client.receive_within(crate::support::PATIENCE).unwrap();
+            if reply.code == 2 {
+                assert!(reply.remark.as_deref().unwrap().starts_with("[OVERLOAD]"));
+            }
+            *codes.entry(reply.code).or_default() += 1;
+        }
+    }
+    assert_eq!(codes.keys().collect::<Vec<_>>(), [&0, &2], "{codes:?}");
+    assert!(codes[&0] >= status().pending_bytes_max / LEN - 2, "{codes:?}");
+    assert_eq!(status().pending_bytes, 0);
+    Send::to("T").body(&body).ok(&mut clients[0]);
+}
+
+#[test]
+fn while_a_commit_does_not_return_sends_are_refused() {
+    let (disk, broker) = on_slow_disk(&[("osPageCacheBusyTimeOutMills", "100")]);
+    let mut client = broker.client();
     Send::to("T").ok(&mut client);
-    assert_eq!(client.reply(held).code, 0);
-    assert_eq!(count.now(), HOLDS_MAX - 1);
+    let closed = disk.writes.close();
+    let stuck = client.post(request::SEND_MESSAGE_V2, &Send::to("T").fields(), b"stuck");
+    let stalled_ms = || broker.broker().store.status().commit_stalled_for.as_millis();
+    eventually("it takes long", || stalled_ms() > 200);
+    assert!(broker.gauge("pageCacheLockTimeMills") > 200);
+    let refused = Send::to("T").by(&mut broker.client());
+    assert_eq!(refused.code, 2);
+    assert!(refused.remark.unwrap().starts_with("[PC_SYNCHRONIZED]"));
+    drop(closed);
+    assert_eq!(client.reply(stuck).code, 0);
+    eventually("it is over", || stalled_ms() == 0);
+    Send::to("T").ok(&mut client);
 }
 
 #[test]
@@ -121,7 +283,7 @@ fn requests_that_run_elsewhere_do_not_pile_up() {
 fn sends_to_many_topics_that_appear_are_all_answered() {
     let broker = TestBroker::start();
     let mut client = broker.client();
-    let topics: Vec<String> = (0..600).map(|n| format!("T{n}")).collect();
+    let topics: Vec<String> = (0..1_100).map(|n| format!("T{n}")).collect();
     let asked: Vec<i32> = topics
         .iter()
         .map(|topic| client.post(request::SEND_MESSAGE_V2, &Send::to(topic).fields(), b"x"))
@@ -129,7 +291,11 @@ fn sends_to_many_topics_that_appear_are_all_answered() {
     for opaque in asked {
         assert_eq!(client.reply(opaque).code, 0);
     }
-    assert!(broker.broker().metadata.topics.len() > 600);
+    assert!(broker.broker().metadata.topics.len() > 1_100);
+    // More than a connection keeps at hand, one after the other and back again.
+    for topic in topics.iter().chain(topics.iter().rev()) {
+        Send::to(topic).ok(&mut client);
+    }
 }
 
 #[test]
@@ -141,5 +307,7 @@ fn thousands_of_idle_connections_cost_nobody_anything() {
         Send::to("T").ok(&mut client);
     }
     assert_eq!(broker.broker().clients.connections(), 0, "none of them registered anything");
+    let connections = broker.gauge("ferromqConnections");
+    assert!(connections > idle.len() && connections < broker.gauge("ferromqConnectionsMax"), "{connections}");
     drop(idle);
 }

@@ -12,4 +12,5 @@ mod refusals;
 mod registration;
 mod rows;
 mod send;
+mod slow_disk;
 mod support;

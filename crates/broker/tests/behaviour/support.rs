@@ -25,9 +25,11 @@ use ferromq_protocol::frame::{Encoding, Split, split};
 use ferromq_protocol::header::{FLAG_ONEWAY, Head, HeaderDecoder, OwnedFrame};
 use ferromq_protocol::record::{self, Record};
 use ferromq_store::clock::SystemClock;
-use ferromq_store::disk::RealDisk;
+use ferromq_store::disk::{Disk, RealDisk};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
+
+use crate::slow_disk::Gate;
 
 /// Longer than anything that is supposed to happen at once takes on a loaded machine.
 pub const PATIENCE: Duration = Duration::from_secs(20);
@@ -69,11 +71,21 @@ impl TestBroker {
         Self::at(directory, BTreeMap::new())
     }
 
+    /// With these keys, on a disk of the test's.
+    pub fn on_disk(disk: Arc<dyn Disk>, settings: &[(&str, &str)]) -> Self {
+        let settings = settings.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect();
+        Self::build(tempfile::tempdir().unwrap(), settings, Surroundings { disk, ..surroundings() })
+    }
+
     fn at(directory: TempDir, settings: BTreeMap<String, String>) -> Self {
+        Self::build(directory, settings, surroundings())
+    }
+
+    fn build(directory: TempDir, settings: BTreeMap<String, String>, surroundings: Surroundings) -> Self {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let config = config(directory.path(), &settings);
-        let running = runtime.block_on(server::start(config, surroundings())).unwrap();
+        let running = runtime.block_on(server::start(config, surroundings)).unwrap();
         Self { runtime, running: Some(running), directory, settings }
     }
 
@@ -88,6 +100,23 @@ impl TestBroker {
 
     pub fn client(&self) -> Client {
         Client::connect(self.address())
+    }
+
+    /// Jobs that keep every thread of the pool for slow work until the gate opens.
+    pub fn occupy_pool(&self, gate: &Gate) {
+        let _entered = self.runtime.enter();
+        for _ in 0..64 {
+            let gate = gate.clone();
+            self.broker().background.run(move || gate.pass()).unwrap();
+        }
+    }
+
+    /// What `brokerStatus` shows under this name.
+    pub fn gauge(&self, name: &str) -> usize {
+        let reply = self.client().call(request::GET_BROKER_RUNTIME_INFO, &[], b"");
+        let table: serde_json::Value = serde_json::from_slice(&reply.body).unwrap();
+        let text = table["table"][name].as_str().unwrap_or_else(|| panic!("no gauge {name}"));
+        text.parse().unwrap_or_else(|_| panic!("{name} is {text:?}"))
     }
 
     /// Stops in order and starts again on the same directory.

@@ -16,6 +16,7 @@ use crate::broker::Broker;
 use crate::handlers::send;
 use crate::holds;
 use crate::java_text;
+use crate::queue_locks;
 use crate::requests::Caller;
 use crate::response::{Answer, RequestError};
 use crate::stats::Figures;
@@ -156,9 +157,24 @@ fn tell_of_waiting(broker: &Broker, table: &mut Table) {
     put("queryThreadPoolQueueCapacity", background::WAITING_MAX);
     put("EndTransactionQueueSize", 0);
     put("EndTransactionThreadPoolQueueCapacity", 100_000);
+    for (name, budget) in [
+        ("Connections", &broker.limiter.connections),
+        ("UnreadBytes", &broker.limiter.unread),
+        ("UnsentBytes", &broker.limiter.unsent),
+    ] {
+        let number = |bytes| usize::try_from(bytes).unwrap_or(usize::MAX);
+        put(&format!("ferromq{name}"), number(budget.used()));
+        put(&format!("ferromq{name}Max"), number(budget.limit()));
+    }
     put("ferromqHeldPulls", broker.holds.now());
     put("ferromqHeldPullsMax", holds::HOLDS_MAX);
+    put("ferromqHeldPullBytes", broker.holds.bytes());
+    put("ferromqHeldPullBytesMax", holds::HOLD_BYTES_MAX);
+    put("ferromqInFlightBytes", broker.background.held().now());
+    put("ferromqInFlightBytesMax", background::HELD_BYTES_MAX);
     put("ferromqClientConnections", broker.clients.connections());
     put("ferromqQueueLocks", broker.queue_locks.lock().len());
+    put("ferromqQueueLocksMax", queue_locks::LOCKS_MAX);
     put("ferromqUnansweredSendsPerConnectionMax", send::UNANSWERED_MAX);
+    put("ferromqUnansweredSendBytesPerConnectionMax", send::UNANSWERED_BYTES_MAX);
 }
