@@ -29,6 +29,9 @@ use crate::{logging, owner, print};
 
 /// After a stop, work that nobody waits for gets this long.
 const LEFTOVERS_MAX: Duration = Duration::from_secs(1);
+/// One in so many of the descriptors that this process may have is for files of queues. Connections leave a quarter, and
+/// the log needs some of it.
+const QUEUE_FILES_SHARE: u64 = 8;
 
 /// What runs in this process; at least one of the two.
 #[derive(Debug)]
@@ -96,7 +99,8 @@ impl Running {
         let listen =
             broker.as_ref().map(|broker| &broker.listen).or(namesrv.as_ref().map(|namesrv| &namesrv.listen));
         let listen = listen.expect("invariant: a process has at least one server").clone();
-        let limiter = Limiter::new(limits(&listen).within_open_files(raise_open_files()));
+        let open_files = raise_open_files();
+        let limiter = Limiter::new(limits(&listen).within_open_files(open_files));
 
         let mut running = None;
         let mut namesrv_ready = None;
@@ -119,7 +123,10 @@ impl Running {
             running = Some(started);
         }
         let mut ready = Ready { namesrv: namesrv_ready, broker: None, encoding: listen.own_encoding };
-        let Some(config) = broker else { return Ok(Self { namesrv: running, broker: None, ready }) };
+        let Some(mut config) = broker else { return Ok(Self { namesrv: running, broker: None, ready }) };
+        let queue_files = &mut config.store.max_open_queue_files;
+        *queue_files =
+            (*queue_files).min(usize::try_from(open_files / QUEUE_FILES_SHARE).unwrap_or(usize::MAX));
 
         log_notices(&config.settings);
         let disk: Arc<dyn Disk> = Arc::new(RealDisk::default());

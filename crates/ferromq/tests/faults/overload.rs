@@ -3,13 +3,14 @@
 
 use std::io::Write as _;
 use std::net::SocketAddr;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use ferromq_protocol::code::{request, response};
 
-use crate::common::{PATIENCE, Server};
+use crate::common::{PATIENCE, Server, files};
 use crate::ledger::create_topic;
-use crate::process::{raise_open_files, resident_kib};
+use crate::process::{open_files_of, raise_open_files, resident_kib};
 use crate::wire::{Connection, Pull, frame, number, records, remark, send_fields};
 
 /// A broker, and a well-behaved client that must never notice anything.
@@ -211,6 +212,56 @@ fn ten_thousand_idle_connections_cost_little_memory() {
     }
     on.goes_on();
     on.server.stop();
+}
+
+/// A command that may have this many files open.
+fn with_open_files(count: u32, command: &Command) -> Command {
+    let mut limited = Command::new("sh");
+    limited.args(["-c", &format!("ulimit -n {count} && exec \"$0\" \"$@\"")]);
+    limited.arg(command.get_program()).args(command.get_args()).stdin(Stdio::null());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => limited.env(name, value),
+            None => limited.env_remove(name),
+        };
+    }
+    limited
+}
+
+#[test]
+fn few_open_files_are_enough_for_many_queues_and_clients() {
+    const OPEN_FILES: u32 = 200;
+    const QUEUES: i32 = 300;
+    let directory = tempfile::tempdir().unwrap();
+    let command = Server::command(directory.path(), &["--set", "maxHashSlotNum=1000"]);
+    for round in 0..2 {
+        let server = Server::start(with_open_files(OPEN_FILES, &command));
+        let address = server.address("broker", "local");
+        // As many as there may be; those beyond are closed.
+        let mut clients: Vec<Connection> =
+            (0..OPEN_FILES).map(|_| Connection::to(address).unwrap()).collect();
+        let client = &mut clients[0];
+        if round == 0 {
+            assert_eq!(create_topic(client, "orders", QUEUES).unwrap().code, response::SUCCESS);
+        }
+        for queue in 0..QUEUES {
+            let reply = client.send("orders", queue, "", b"x").unwrap();
+            assert_eq!(reply.code, response::SUCCESS, "{}", remark(&reply));
+        }
+        for queue in 0..QUEUES {
+            let reply = client.pull(&pull("orders", queue, 0)).unwrap();
+            assert_eq!(records(&reply.body).len(), round + 1, "{}", remark(&reply));
+        }
+        let queues = directory.path().join("data/consumequeue/orders");
+        let deadline = Instant::now() + PATIENCE;
+        while files(&queues).len() < usize::try_from(QUEUES).unwrap() {
+            assert!(Instant::now() < deadline, "{} of the queues have files", files(&queues).len());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let open = open_files_of(server.pid(), &queues);
+        assert!(open <= OPEN_FILES as usize / 8, "{open} files of queues are open");
+        server.stop();
+    }
 }
 
 #[test]

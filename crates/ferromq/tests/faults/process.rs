@@ -1,6 +1,7 @@
 //! What the kernel says about a process: memory, wake-ups.
 
 use std::fs;
+use std::path::Path;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
@@ -30,4 +31,11 @@ pub(crate) fn raise_open_files() -> u64 {
     let maximum = getrlimit(Resource::Nofile).maximum;
     setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).unwrap();
     maximum.unwrap_or(u64::MAX)
+}
+
+/// Files below this directory that a process has open.
+pub(crate) fn open_files_of(pid: u32, below: &Path) -> usize {
+    let descriptors = fs::read_dir(format!("/proc/{pid}/fd")).unwrap();
+    let targets = descriptors.filter_map(|entry| fs::read_link(entry.ok()?.path()).ok());
+    targets.filter(|target| target.starts_with(below)).count()
 }
