@@ -24,8 +24,8 @@ pub const FAQ: &str = "\nSee https://rocketmq.apache.org/docs/bestPractice/06FAQ
 
 /// Too many requests wait.
 pub const OVERLOAD: &str = "[OVERLOAD]system busy, start flow control for a while";
-/// The disk does not take what is written.
-pub const BUSY_DISK: &str = "[PC_SYNCHRONIZED]broker busy, start flow control for a while";
+/// The disk does not take what is written; Java says so before it looks at a send.
+pub const BUSY_DISK: &str = "[REJECTREQUEST]system busy, start flow control for a while";
 
 /// A complete answer to a request that is not on the hot path.
 #[derive(Clone, Debug, Default)]

@@ -260,7 +260,7 @@ fn while_a_commit_does_not_return_sends_are_refused() {
     assert!(broker.gauge("pageCacheLockTimeMills") > 200);
     let refused = Send::to("T").by(&mut broker.client());
     assert_eq!(refused.code, 2);
-    assert!(refused.remark.unwrap().starts_with("[PC_SYNCHRONIZED]"));
+    assert!(refused.remark.unwrap().starts_with("[REJECTREQUEST]"));
     drop(closed);
     assert_eq!(client.reply(stuck).code, 0);
     eventually("it is over", || stalled_ms() == 0);
