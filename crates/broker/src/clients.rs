@@ -21,8 +21,14 @@ use rustc_hash::{FxHashMap, FxHashSet};
 /// A registration without a heartbeat for this long is dropped and its connection closed.
 pub const EXPIRY: Duration = Duration::from_secs(120);
 
-/// Groups that one connection may register; more are ignored. Clients have a handful.
+/// Groups that one connection may register; heartbeats that bring more are refused. Clients have a handful.
 pub const GROUPS_PER_CONNECTION_MAX: usize = 10_000;
+/// Bytes of all registrations; heartbeats that bring more are refused. A client has some hundred.
+pub const REGISTERED_BYTES_MAX: usize = 256 << 20;
+
+/// A connection registers too many groups, or all connections together too much.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TooMuchRegistered;
 
 /// Number of a connection, unique while the process lives.
 pub type ConnectionId = u64;
@@ -48,6 +54,14 @@ impl Subscription {
         };
         Self { data, filter }
     }
+
+    /// What it takes in memory, roughly.
+    fn bytes(&self) -> usize {
+        let data = &self.data;
+        let tags: usize = data.tags_set.iter().map(|tag| size_of::<String>() + tag.len()).sum();
+        let texts = 2 * data.topic.len() + data.sub_string.len() + tags;
+        size_of::<Self>() + texts + 2 * size_of_val(data.code_set.as_slice())
+    }
 }
 
 /// The client end of a connection, as its heartbeat presents it.
@@ -72,6 +86,13 @@ pub struct Member {
     pub client: Client,
     /// When it last sent a heartbeat.
     pub heard: Duration,
+}
+
+impl Member {
+    /// What its place in a group takes in memory, roughly.
+    fn bytes(&self, group: &str) -> usize {
+        size_of::<Self>() + 2 * self.client.id.len() + group.len()
+    }
 }
 
 /// One consumer group's part of a heartbeat.
@@ -102,6 +123,8 @@ struct Group {
     members: FxHashMap<ConnectionId, Member>,
     /// Last fingerprint of each client id.
     fingerprints: FxHashMap<Box<str>, i32>,
+    /// Of the subscriptions.
+    bytes: usize,
 }
 
 impl Group {
@@ -111,6 +134,19 @@ impl Group {
 
     fn is_broadcasting(&self) -> bool {
         self.message_model == MessageModel::Broadcasting
+    }
+
+    /// Whether this subscription is newer than what the group has.
+    fn is_news(&self, subscription: &Subscription) -> bool {
+        let known = self.subscriptions.get(subscription.data.topic.as_str());
+        known.is_none_or(|known| subscription.data.sub_version > known.data.sub_version)
+    }
+
+    /// Nobody is this client any more.
+    fn forget_fingerprint(&mut self, client_id: &str) {
+        if !self.members.values().any(|member| *member.client.id == *client_id) {
+            self.fingerprints.remove(client_id);
+        }
     }
 }
 
@@ -162,6 +198,17 @@ struct State {
     consumers: FxHashMap<Box<str>, Group>,
     producers: FxHashMap<Box<str>, FxHashMap<ConnectionId, Member>>,
     connections: FxHashMap<ConnectionId, Registrations>,
+    /// Of all members and subscriptions.
+    bytes: usize,
+}
+
+impl State {
+    fn check_room(&self, more: usize) -> Result<(), TooMuchRegistered> {
+        if more > 0 && self.bytes.saturating_add(more) > REGISTERED_BYTES_MAX {
+            return Err(TooMuchRegistered);
+        }
+        Ok(())
+    }
 }
 
 /// Groups of one connection.
@@ -202,14 +249,21 @@ impl Clients {
         heartbeat: ConsumerHeartbeat,
         fingerprint: i32,
         now: Duration,
-    ) -> Registered {
+    ) -> Result<Registered, TooMuchRegistered> {
         let mut state = self.state.write();
-        let State { consumers, connections, .. } = &mut *state;
         let ConsumerHeartbeat { group: name, subscriptions, .. } = heartbeat;
+        let member = Member { connection, client: client.clone(), heard: now };
+        let known = state.consumers.get(&name);
+        let is_member = known.is_some_and(|group| group.members.contains_key(&connection));
+        let brings = |subscription: &&Subscription| known.is_none_or(|group| group.is_news(subscription));
+        let news: usize = subscriptions.iter().flatten().filter(brings).map(Subscription::bytes).sum();
+        state.check_room(news + if is_member { 0 } else { member.bytes(&name) })?;
+
+        let State { consumers, connections, bytes, .. } = &mut *state;
         let registrations = connections.entry(connection).or_default();
         if !registrations.consumers.contains(&name) {
             if !registrations.has_room() {
-                return Registered::default();
+                return Err(TooMuchRegistered);
             }
             registrations.consumers.insert(name.clone());
         }
@@ -221,13 +275,21 @@ impl Clients {
             has_subscriptions: false,
             members: FxHashMap::default(),
             fingerprints: FxHashMap::default(),
+            bytes: 0,
         });
         group.consume_type = heartbeat.consume_type;
         group.message_model = heartbeat.message_model;
         group.consume_from_where = heartbeat.consume_from_where;
 
-        let member = Member { connection, client: client.clone(), heard: now };
-        let mut changed = group.members.insert(connection, member).is_none();
+        *bytes += member.bytes(&name);
+        let before = group.members.insert(connection, member);
+        let mut changed = before.is_none();
+        if let Some(before) = before {
+            *bytes -= before.bytes(&name);
+            if before.client.id != client.id {
+                group.forget_fingerprint(&before.client.id);
+            }
+        }
 
         let wants_subscriptions = if fingerprint == 0 {
             true
@@ -237,33 +299,42 @@ impl Clients {
             never_sent || known.is_some_and(|known| known != fingerprint)
         };
         if let Some(subscriptions) = subscriptions {
+            let bytes_before = group.bytes;
             changed |= subscribe(group, subscriptions);
+            *bytes = *bytes + group.bytes - bytes_before;
         }
         let notify = (changed && heartbeat.notify && !group.is_broadcasting())
             .then(|| MembersChanged { group: name, connections: group.connections() });
-        Registered { notify, wants_subscriptions }
+        Ok(Registered { notify, wants_subscriptions })
     }
 
     /// A heartbeat's word about one producer group.
-    pub fn producer_heartbeat(&self, connection: ConnectionId, client: &Client, group: &str, now: Duration) {
+    pub fn producer_heartbeat(
+        &self,
+        connection: ConnectionId,
+        client: &Client,
+        group: &str,
+        now: Duration,
+    ) -> Result<(), TooMuchRegistered> {
         let mut state = self.state.write();
         let member = Member { connection, client: client.clone(), heard: now };
-        let State { producers, connections, .. } = &mut *state;
+        let is_member = state.producers.get(group).is_some_and(|members| members.contains_key(&connection));
+        state.check_room(if is_member { 0 } else { member.bytes(group) })?;
+        let State { producers, connections, bytes, .. } = &mut *state;
         let registrations = connections.entry(connection).or_default();
         if !registrations.producers.contains(group) {
             if !registrations.has_room() {
-                return;
+                return Err(TooMuchRegistered);
             }
             registrations.producers.insert(group.into());
         }
-        match producers.get_mut(group) {
-            Some(members) => {
-                members.insert(connection, member);
-            }
-            None => {
-                producers.entry(group.into()).or_default().insert(connection, member);
-            }
-        }
+        *bytes += member.bytes(group);
+        let before = match producers.get_mut(group) {
+            Some(members) => members.insert(connection, member),
+            None => producers.entry(group.into()).or_default().insert(connection, member),
+        };
+        *bytes -= before.map_or(0, |before| before.bytes(group));
+        Ok(())
     }
 
     /// A client leaves a consumer group.
@@ -277,7 +348,7 @@ impl Clients {
         if let Some(registrations) = state.connections.get_mut(&connection) {
             registrations.consumers.remove(group);
         }
-        let changed = leave(&mut state.consumers, connection, group);
+        let changed = leave(&mut state, connection, group);
         changed.filter(|_| notify)
     }
 
@@ -287,7 +358,7 @@ impl Clients {
         if let Some(registrations) = state.connections.get_mut(&connection) {
             registrations.producers.remove(group);
         }
-        stop_producing(&mut state.producers, connection, group);
+        stop_producing(&mut state, connection, group);
     }
 
     /// A connection is gone, and with it all its registrations.
@@ -300,9 +371,9 @@ impl Clients {
             return Vec::new();
         };
         for group in producers {
-            stop_producing(&mut state.producers, connection, &group);
+            stop_producing(&mut state, connection, &group);
         }
-        consumers.iter().filter_map(|group| leave(&mut state.consumers, connection, group)).collect()
+        consumers.iter().filter_map(|group| leave(&mut state, connection, group)).collect()
     }
 
     /// Connections that have not been heard of for too long; the caller closes them, and their closing does the rest.
@@ -405,6 +476,12 @@ impl Clients {
     pub fn connections(&self) -> usize {
         self.state.read().connections.len()
     }
+
+    /// Bytes of all registrations, for the gauge.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.state.read().bytes
+    }
 }
 
 fn in_order<'a>(members: impl Iterator<Item = &'a Member>) -> Vec<Member> {
@@ -419,45 +496,36 @@ fn subscribe(group: &mut Group, subscriptions: Vec<Subscription>) -> bool {
     let topics: FxHashSet<Box<str>> = subscriptions.iter().map(|s| s.data.topic.as_str().into()).collect();
     group.has_subscriptions = true;
     for subscription in subscriptions {
-        let topic = subscription.data.topic.as_str();
-        match group.subscriptions.get(topic) {
-            Some(known) if subscription.data.sub_version <= known.data.sub_version => {}
-            known => {
-                changed |= known.is_none();
-                group.subscriptions.insert(topic.into(), Arc::new(subscription));
-            }
+        if group.is_news(&subscription) {
+            let topic = subscription.data.topic.as_str().into();
+            changed |= group.subscriptions.insert(topic, Arc::new(subscription)).is_none();
         }
     }
     let before = group.subscriptions.len();
     group.subscriptions.retain(|topic, _| topics.contains(topic));
+    group.bytes = group.subscriptions.values().map(|subscription| subscription.bytes()).sum();
     changed || group.subscriptions.len() != before
 }
 
-fn leave(
-    consumers: &mut FxHashMap<Box<str>, Group>,
-    connection: ConnectionId,
-    name: &str,
-) -> Option<MembersChanged> {
+fn leave(state: &mut State, connection: ConnectionId, name: &str) -> Option<MembersChanged> {
+    let State { consumers, bytes, .. } = state;
     let group = consumers.get_mut(name)?;
     let member = group.members.remove(&connection)?;
+    *bytes -= member.bytes(name);
     if group.members.is_empty() {
+        *bytes -= group.bytes;
         consumers.remove(name);
         return None;
     }
-    if !group.members.values().any(|other| other.client.id == member.client.id) {
-        group.fingerprints.remove(&member.client.id);
-    }
+    group.forget_fingerprint(&member.client.id);
     let connections = group.connections();
     (!group.is_broadcasting()).then(|| MembersChanged { group: name.into(), connections })
 }
 
-fn stop_producing(
-    producers: &mut FxHashMap<Box<str>, FxHashMap<ConnectionId, Member>>,
-    connection: ConnectionId,
-    group: &str,
-) {
+fn stop_producing(state: &mut State, connection: ConnectionId, group: &str) {
+    let State { producers, bytes, .. } = state;
     if let Some(members) = producers.get_mut(group) {
-        members.remove(&connection);
+        *bytes -= members.remove(&connection).map_or(0, |member| member.bytes(group));
         if members.is_empty() {
             producers.remove(group);
         }
@@ -467,6 +535,21 @@ fn stop_producing(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn consume(
+        clients: &Clients,
+        connection: ConnectionId,
+        client: &Client,
+        heartbeat: ConsumerHeartbeat,
+        fingerprint: i32,
+        now: Duration,
+    ) -> Registered {
+        clients.consumer_heartbeat(connection, client, heartbeat, fingerprint, now).unwrap()
+    }
+
+    fn produce(clients: &Clients, connection: ConnectionId, client: &Client, group: &str, now: Duration) {
+        clients.producer_heartbeat(connection, client, group, now).unwrap();
+    }
 
     fn client(id: &str) -> Client {
         Client {
@@ -509,11 +592,11 @@ mod tests {
     #[test]
     fn a_new_member_is_listed_at_once_and_all_are_told() {
         let clients = Clients::default();
-        let first = clients.consumer_heartbeat(1, &client("a"), heartbeat(T), 0, Duration::ZERO);
+        let first = consume(&clients, 1, &client("a"), heartbeat(T), 0, Duration::ZERO);
         assert_eq!(told(&first), [1], "the newcomer too");
-        let again = clients.consumer_heartbeat(1, &client("a"), heartbeat(T), 0, Duration::ZERO);
+        let again = consume(&clients, 1, &client("a"), heartbeat(T), 0, Duration::ZERO);
         assert_eq!(again.notify, None);
-        let second = clients.consumer_heartbeat(2, &client("b"), heartbeat(T), 0, Duration::ZERO);
+        let second = consume(&clients, 2, &client("b"), heartbeat(T), 0, Duration::ZERO);
         assert_eq!(told(&second), [1, 2]);
         assert_eq!(clients.client_ids("g"), ["a".into(), "b".into()]);
     }
@@ -522,7 +605,7 @@ mod tests {
     fn a_client_with_two_connections_counts_once() {
         let clients = Clients::default();
         for connection in [1, 2] {
-            clients.consumer_heartbeat(connection, &client("a"), heartbeat(T), 0, Duration::ZERO);
+            consume(&clients, connection, &client("a"), heartbeat(T), 0, Duration::ZERO);
         }
         assert_eq!(clients.client_ids("g"), ["a".into()]);
         clients.connection_closed(1);
@@ -533,7 +616,7 @@ mod tests {
     fn topics_come_and_go_with_heartbeats_and_newer_versions_replace() {
         let clients = Clients::default();
         let beat = |topics: &[(&str, i64)]| {
-            clients.consumer_heartbeat(1, &client("a"), heartbeat(Some(topics)), 0, Duration::ZERO)
+            consume(&clients, 1, &client("a"), heartbeat(Some(topics)), 0, Duration::ZERO)
         };
         let version = |topic| match clients.reader("g", topic) {
             Reader::Subscribed { subscription, .. } => Some(subscription.data.sub_version),
@@ -553,7 +636,7 @@ mod tests {
     fn heartbeats_without_subscriptions_keep_the_stored_ones() {
         let clients = Clients::default();
         let beat = |id, topics, fingerprint| {
-            clients.consumer_heartbeat(1, &client(id), heartbeat(topics), fingerprint, Duration::ZERO)
+            consume(&clients, 1, &client(id), heartbeat(topics), fingerprint, Duration::ZERO)
         };
         assert!(!beat("a", T, 7).wants_subscriptions, "they have just been sent");
         let light = beat("a", None, 7);
@@ -567,10 +650,10 @@ mod tests {
     fn after_a_restart_a_heartbeat_without_subscriptions_asks_for_them() {
         let clients = Clients::default();
         for _ in 0..2 {
-            let registered = clients.consumer_heartbeat(1, &client("a"), heartbeat(None), 7, Duration::ZERO);
+            let registered = consume(&clients, 1, &client("a"), heartbeat(None), 7, Duration::ZERO);
             assert!(registered.wants_subscriptions);
         }
-        let full = clients.consumer_heartbeat(1, &client("a"), heartbeat(T), 7, Duration::ZERO);
+        let full = consume(&clients, 1, &client("a"), heartbeat(T), 7, Duration::ZERO);
         assert!(!full.wants_subscriptions);
     }
 
@@ -581,6 +664,7 @@ mod tests {
             let beat = heartbeat(T);
             clients
                 .consumer_heartbeat(connection, &client(id), beat, fingerprint, Duration::ZERO)
+                .unwrap()
                 .wants_subscriptions
         };
         for _ in 0..3 {
@@ -593,8 +677,8 @@ mod tests {
         let clients = Clients::default();
         for connection in [1, 2] {
             let id = connection.to_string();
-            clients.consumer_heartbeat(connection, &client(&id), heartbeat(T), 0, Duration::ZERO);
-            clients.producer_heartbeat(connection, &client(&id), "p", Duration::ZERO);
+            consume(&clients, connection, &client(&id), heartbeat(T), 0, Duration::ZERO);
+            produce(&clients, connection, &client(&id), "p", Duration::ZERO);
         }
         let changed = clients.connection_closed(1);
         assert_eq!(changed, [MembersChanged { group: "g".into(), connections: vec![2] }]);
@@ -610,7 +694,7 @@ mod tests {
         let clients = Clients::default();
         let beat = || ConsumerHeartbeat { message_model: MessageModel::Broadcasting, ..heartbeat(T) };
         for connection in [1, 2] {
-            let registered = clients.consumer_heartbeat(connection, &client("a"), beat(), 0, Duration::ZERO);
+            let registered = consume(&clients, connection, &client("a"), beat(), 0, Duration::ZERO);
             assert_eq!(registered.notify, None);
         }
         assert_eq!(clients.connection_closed(1), []);
@@ -622,7 +706,7 @@ mod tests {
         let clients = Clients::default();
         for connection in [1, 2, 3] {
             let id = connection.to_string();
-            clients.consumer_heartbeat(connection, &client(&id), heartbeat(T), 0, Duration::ZERO);
+            consume(&clients, connection, &client(&id), heartbeat(T), 0, Duration::ZERO);
         }
         assert!(clients.unregister_consumer(1, "g", true).is_some());
         assert!(clients.unregister_consumer(1, "g", true).is_none(), "not a member any more");
@@ -633,21 +717,69 @@ mod tests {
     #[test]
     fn one_connection_cannot_register_in_groups_without_end() {
         let clients = Clients::default();
-        for n in 0..=GROUPS_PER_CONNECTION_MAX {
-            clients.producer_heartbeat(1, &client("a"), &format!("p{n}"), Duration::ZERO);
+        for n in 0..GROUPS_PER_CONNECTION_MAX {
+            produce(&clients, 1, &client("a"), &format!("p{n}"), Duration::ZERO);
         }
+        let refused = clients.producer_heartbeat(1, &client("a"), "one more", Duration::ZERO);
+        assert_eq!(refused, Err(TooMuchRegistered));
         assert_eq!(clients.all_producers().len(), GROUPS_PER_CONNECTION_MAX);
-        clients.consumer_heartbeat(1, &client("a"), heartbeat(T), 0, Duration::ZERO);
+        let refused = clients.consumer_heartbeat(1, &client("a"), heartbeat(T), 0, Duration::ZERO);
+        assert_eq!(refused, Err(TooMuchRegistered));
         assert!(clients.group("g").is_none());
-        clients.producer_heartbeat(1, &client("b"), "p0", Duration::ZERO);
+        produce(&clients, 1, &client("b"), "p0", Duration::ZERO);
         assert_eq!(&*clients.producers("p0").unwrap()[0].client.id, "b", "known groups go on");
+    }
+
+    #[test]
+    fn all_registrations_together_have_an_end() {
+        let clients = Clients::default();
+        let long = "x".repeat(REGISTERED_BYTES_MAX / 8);
+        let beat = |connection, group: &str, version| {
+            let mut subscription = subscription("T", version);
+            subscription.data.sub_string.clone_from(&long);
+            let subscriptions = Some(vec![subscription]);
+            let heartbeat = ConsumerHeartbeat { group: group.into(), subscriptions, ..heartbeat(None) };
+            clients.consumer_heartbeat(connection, &client("a"), heartbeat, 0, Duration::ZERO)
+        };
+        for group in 0..7 {
+            assert!(beat(1, &group.to_string(), 1).is_ok());
+        }
+        let full = clients.bytes();
+        assert!(full < REGISTERED_BYTES_MAX && full > REGISTERED_BYTES_MAX / 8 * 7);
+        assert_eq!(beat(2, "7", 1), Err(TooMuchRegistered));
+        assert_eq!(
+            clients.producer_heartbeat(2, &client("a"), &long, Duration::ZERO),
+            Err(TooMuchRegistered)
+        );
+        assert_eq!((clients.bytes(), clients.connections()), (full, 1), "nothing of it stays");
+        assert!(beat(1, "0", 1).is_ok(), "who is registered goes on");
+        assert_eq!(clients.bytes(), full);
+
+        clients.unregister_consumer(1, "0", true);
+        assert!(beat(2, "7", 1).is_ok(), "there is room again");
+        produce(&clients, 2, &client("a"), "p", Duration::ZERO);
+        clients.connection_closed(1);
+        clients.connection_closed(2);
+        assert_eq!(clients.bytes(), 0);
+    }
+
+    #[test]
+    fn a_connection_that_changes_its_client_id_leaves_nothing_behind() {
+        let clients = Clients::default();
+        consume(&clients, 1, &client("first"), heartbeat(T), 7, Duration::ZERO);
+        let bytes = clients.bytes();
+        for n in 10_000..10_100 {
+            consume(&clients, 1, &client(&n.to_string()), heartbeat(T), 7, Duration::ZERO);
+        }
+        assert_eq!(clients.state.read().consumers["g"].fingerprints.len(), 1);
+        assert_eq!(clients.bytes(), bytes);
     }
 
     #[test]
     fn silent_connections_expire_after_their_time() {
         let clients = Clients::default();
-        clients.consumer_heartbeat(1, &client("a"), heartbeat(T), 0, Duration::ZERO);
-        clients.producer_heartbeat(2, &client("b"), "p", Duration::from_secs(10));
+        consume(&clients, 1, &client("a"), heartbeat(T), 0, Duration::ZERO);
+        produce(&clients, 2, &client("b"), "p", Duration::from_secs(10));
         assert!(clients.silent(EXPIRY).is_empty());
         assert_eq!(clients.silent(EXPIRY + Duration::from_secs(1)), [1]);
         let mut both = clients.silent(EXPIRY + Duration::from_secs(11));

@@ -65,15 +65,18 @@ pub(crate) fn heartbeat(
                 .then(|| consumer.subscription_data_set.iter().cloned().map(Subscription::from).collect()),
             notify: group.notify_consumer_ids_changed_enable,
         };
-        let registered =
-            broker.clients.consumer_heartbeat(peer.id(), &client, heartbeat, data.heartbeat_fingerprint, now);
+        let fingerprint = data.heartbeat_fingerprint;
+        let registered = broker.clients.consumer_heartbeat(peer.id(), &client, heartbeat, fingerprint, now);
+        let Ok(registered) = registered else { return Ok(RequestError::Overload.into()) };
         wants_subscriptions |= registered.wants_subscriptions;
         if let Some(changed) = registered.notify {
             broker.tell_members(&changed);
         }
     }
     for producer in &data.producer_data_set {
-        broker.clients.producer_heartbeat(peer.id(), &client, &producer.group_name, now);
+        if broker.clients.producer_heartbeat(peer.id(), &client, &producer.group_name, now).is_err() {
+            return Ok(RequestError::Overload.into());
+        }
     }
     Ok(Answer::with_field("IS_SUPPORT_HEART_BEAT_V2", true).and_field("IS_SUB_CHANGE", wants_subscriptions))
 }

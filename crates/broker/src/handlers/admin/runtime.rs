@@ -13,6 +13,7 @@ use ferromq_protocol::{json, version};
 
 use crate::background;
 use crate::broker::Broker;
+use crate::clients;
 use crate::handlers::send;
 use crate::holds;
 use crate::java_text;
@@ -173,6 +174,8 @@ fn tell_of_waiting(broker: &Broker, table: &mut Table) {
     put("ferromqInFlightBytes", broker.background.held().now());
     put("ferromqInFlightBytesMax", background::HELD_BYTES_MAX);
     put("ferromqClientConnections", broker.clients.connections());
+    put("ferromqRegisteredBytes", broker.clients.bytes());
+    put("ferromqRegisteredBytesMax", clients::REGISTERED_BYTES_MAX);
     put("ferromqQueueLocks", broker.queue_locks.lock().len());
     put("ferromqQueueLocksMax", queue_locks::LOCKS_MAX);
     put("ferromqUnansweredSendsPerConnectionMax", send::UNANSWERED_MAX);
