@@ -78,6 +78,7 @@ fn people_get_a_banner_and_scripts_the_lines_of_java() {
     assert!(text.contains("The broker[broker-a, "), "{text}");
     assert!(text.contains("boot success. serializeType=JSON and name server is 127.0.0.1:"), "{text}");
     assert!(text.contains("sendMessageThreadPoolNums=99 (command line --set) has no effect"), "{text}");
+    assert!(text.contains("\nTry it:\n  ferromq bench send --namesrv 127.0.0.1:"), "{text}");
     assert!(text.contains("ferromq-data\n") && text.contains("old messages are deleted from 75 %"), "{text}");
 }
 
@@ -184,6 +185,23 @@ fn the_name_server_and_the_broker_run_alone_too() {
     assert!(directory.path().join("store/commitlog").is_dir(), "Java's default: below the home directory");
     broker.stop();
     namesrv.stop();
+}
+
+#[test]
+fn the_level_of_the_log_is_set_by_the_environment_or_by_an_option_which_wins() {
+    for (environment, options, says_much) in [
+        (None, &[][..], true),
+        (Some("warn"), &[], false),
+        (Some("warn"), &["--log-level", "info"], true),
+        (Some("info"), &["--log-level", "error"], false),
+    ] {
+        let directory = tempfile::tempdir().unwrap();
+        let mut command = Server::command(directory.path(), options);
+        command.envs(environment.map(|level| ("FERROMQ_LOG", level)));
+        let log = Server::start(command).stop();
+        let found = log.iter().any(|line| line.contains(" INFO "));
+        assert_eq!(found, says_much, "{environment:?} {options:?}: {log:?}");
+    }
 }
 
 #[test]
