@@ -32,7 +32,9 @@ pub(crate) fn task(arguments: &[String]) -> Result<()> {
     );
     steps.command(
         "documentation",
-        cargo(&["doc", "--workspace", "--no-deps", "--quiet"]).env("RUSTDOCFLAGS", "-D warnings"),
+        // Whoever reads it works on the code, so private items belong to it.
+        cargo(&["doc", "--workspace", "--no-deps", "--document-private-items", "--quiet"])
+            .env("RUSTDOCFLAGS", "-D warnings"),
     );
     steps.tests("tests", &mut cargo(&["test", "--workspace", "--no-fail-fast"]));
     if !quick {
