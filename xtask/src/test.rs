@@ -4,7 +4,7 @@ use std::process::Command;
 
 use anyhow::{Result, bail, ensure};
 use ferromq_interop::server::Make;
-use ferromq_interop::suite;
+use ferromq_interop::suite::{self, Suite};
 use ferromq_interop::toolchain::{self, Toolchain};
 
 use crate::interop;
@@ -59,9 +59,14 @@ fn clients(steps: &mut Steps) -> Result<()> {
     });
     if fetched {
         steps.run("interop", || {
-            let dir = crate::target("interop")?;
-            let outcomes = suite::run(&tools, Make::Ferromq, suite::all(), SCENARIOS_AT_ONCE, &dir)?;
-            Ok(interop::counts(&outcomes))
+            let suite = Suite {
+                tools: &tools,
+                make: Make::Ferromq,
+                at_once: SCENARIOS_AT_ONCE,
+                dir: crate::target("interop")?,
+                keep: false,
+            };
+            Ok(interop::counts(&suite.run(suite::all())?))
         });
     }
     Ok(())
