@@ -10,6 +10,14 @@ pub fn hash_code(text: &str) -> i32 {
     hasher.finish()
 }
 
+/// [`hash_code`] of what Java reads from these bytes: UTF-8 with replacement characters.
+#[must_use]
+pub fn hash_code_lossy(bytes: &[u8]) -> i32 {
+    let mut hasher = Hasher::new();
+    hasher.write_lossy(bytes);
+    hasher.finish()
+}
+
 /// A hash that can be continued: hash a common prefix (`topic#`) once, copy the hasher, add each key.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Hasher {
@@ -26,11 +34,42 @@ impl Hasher {
     /// Appends `text` to what was hashed so far.
     pub fn write(&mut self, text: &str) {
         let step = |hash: i32, unit: u16| hash.wrapping_mul(31).wrapping_add(i32::from(unit));
-        self.hash = if text.is_ascii() {
-            text.bytes().fold(self.hash, |hash, byte| step(hash, u16::from(byte)))
+        if text.is_ascii() {
+            self.write_ascii(text.as_bytes());
         } else {
-            text.encode_utf16().fold(self.hash, step)
+            self.hash = text.encode_utf16().fold(self.hash, step);
+        }
+    }
+
+    /// Appends what Java reads from these bytes: UTF-8 with replacement characters.
+    pub fn write_lossy(&mut self, bytes: &[u8]) {
+        if bytes.is_ascii() {
+            self.write_ascii(bytes);
+        } else {
+            self.write(&String::from_utf8_lossy(bytes));
+        }
+    }
+
+    /// Eight bytes at a time: one after the other, each would wait for the product of the one before.
+    fn write_ascii(&mut self, bytes: &[u8]) {
+        const POWERS: [i32; 9] = {
+            let mut powers = [1_i32; 9];
+            let mut exponent = 1;
+            while exponent < 9 {
+                powers[exponent] = powers[exponent - 1].wrapping_mul(31);
+                exponent += 1;
+            }
+            powers
         };
+        let (chunks, rest) = bytes.as_chunks::<8>();
+        for chunk in chunks {
+            let weighted =
+                chunk.iter().rev().zip(POWERS).map(|(&byte, power)| i32::from(byte).wrapping_mul(power));
+            self.hash = weighted.fold(self.hash.wrapping_mul(POWERS[8]), i32::wrapping_add);
+        }
+        for &byte in rest {
+            self.hash = self.hash.wrapping_mul(31).wrapping_add(i32::from(byte));
+        }
     }
 
     /// The hash of everything written.
@@ -57,6 +96,18 @@ mod tests {
         assert_eq!(hash_code("TagB"), 2_598_920);
         // Wraps into the negative range.
         assert_eq!(hash_code("polygenelubricants"), i32::MIN);
+    }
+
+    #[test]
+    fn texts_of_any_length_hash_as_one_character_after_the_other() {
+        let text: String = ('!'..='~').collect();
+        for len in 0..text.len() {
+            let expected =
+                text[..len].bytes().fold(0_i32, |hash, byte| hash.wrapping_mul(31).wrapping_add(byte.into()));
+            assert_eq!(hash_code(&text[..len]), expected, "{len}");
+            assert_eq!(hash_code_lossy(&text.as_bytes()[..len]), expected, "{len}");
+        }
+        assert_eq!(hash_code_lossy(b"broken \xe6\xa0"), hash_code("broken \u{fffd}"));
     }
 
     #[test]

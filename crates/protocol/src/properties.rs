@@ -4,8 +4,6 @@
 //! U+0001 ends the name; of equal names the last counts. The bytes are what a producer sent and need not be UTF-8.
 //! Order has no meaning, and stored strings are never sorted (`MessageDecoder.string2messageProperties`).
 
-use memchr::memchr;
-
 /// Separates name and value.
 pub const NAME_SEPARATOR: u8 = 1;
 /// Ends an entry.
@@ -217,10 +215,10 @@ impl<'a> Iterator for Entries<'a> {
 
     fn next(&mut self) -> Option<Self::Item> {
         while !self.rest.is_empty() {
-            let end = memchr(ENTRY_SEPARATOR, self.rest).unwrap_or(self.rest.len());
+            let end = find(ENTRY_SEPARATOR, self.rest).unwrap_or(self.rest.len());
             let (entry, rest) = self.rest.split_at(end);
             self.rest = rest.get(1..).unwrap_or_default();
-            let Some(at) = memchr(NAME_SEPARATOR, entry) else { continue };
+            let Some(at) = find(NAME_SEPARATOR, entry) else { continue };
             let (name, value) = (&entry[..at], &entry[at + 1..]);
             if !name.is_empty() && !value.is_empty() {
                 return Some((name, value));
@@ -228,6 +226,32 @@ impl<'a> Iterator for Entries<'a> {
         }
         None
     }
+}
+
+impl Entries<'_> {
+    /// Bytes that were not looked at yet.
+    #[must_use]
+    pub fn remaining(&self) -> usize {
+        self.rest.len()
+    }
+}
+
+/// Position of the first `byte`. Names and values are short, so this has no setup.
+#[inline]
+fn find(byte: u8, bytes: &[u8]) -> Option<usize> {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    const HIGHS: u64 = 0x8080_8080_8080_8080;
+    let (chunks, rest) = bytes.as_chunks::<8>();
+    for (at, chunk) in chunks.iter().enumerate() {
+        let word = u64::from_le_bytes(*chunk) ^ (ONES * u64::from(byte));
+        // The high bit of every zero byte; bits above the lowest zero byte may be wrong, which does not matter.
+        let found = word.wrapping_sub(ONES) & !word & HIGHS;
+        if found != 0 {
+            return Some(at * 8 + (found.trailing_zeros() / 8) as usize);
+        }
+    }
+    let at = bytes.len() - rest.len();
+    rest.iter().position(|&other| other == byte).map(|offset| at + offset)
 }
 
 /// Appends one entry. `out` must be empty or end with a separator ([`end_entry`]).
@@ -316,6 +340,11 @@ mod tests {
             }
             let read = list(std::str::from_utf8(&out).unwrap());
             prop_assert_eq!(read, entries);
+        }
+
+        #[test]
+        fn the_first_separator_is_found(bytes in prop::collection::vec(0u8..=255, 0..40), byte in 0u8..4) {
+            prop_assert_eq!(find(byte, &bytes), bytes.iter().position(|&other| other == byte));
         }
 
         #[test]

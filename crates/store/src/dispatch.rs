@@ -4,9 +4,7 @@
 //! after a crash equals what was there. Everything follows from the record, nothing from the clock (a replica derives
 //! the same).
 
-use std::borrow::Cow;
-
-use ferromq_protocol::java::Hasher;
+use ferromq_protocol::java::{Hasher, hash_code_lossy};
 use ferromq_protocol::properties::{Properties, name};
 use ferromq_protocol::sys_flag;
 use ferromq_protocol::types::TimestampMs;
@@ -43,17 +41,25 @@ impl TopicHash {
     /// Hash under which the index keeps a key (`UNIQ_KEY` or one of `KEYS`) of this topic.
     #[must_use]
     pub fn key(self, key: &str) -> u32 {
+        self.key_of(key.as_bytes())
+    }
+
+    fn key_of(self, key: &[u8]) -> u32 {
         let mut hasher = self.prefix;
-        hasher.write(key);
+        hasher.write_lossy(key);
         index_hash(hasher)
     }
 
     /// Hash under which the index keeps a tag of this topic. RocketMQ before 5.4 does not write these.
     #[must_use]
     pub fn tag(self, tag: &str) -> u32 {
+        self.tag_of(tag.as_bytes())
+    }
+
+    fn tag_of(self, tag: &[u8]) -> u32 {
         let mut hasher = self.prefix;
         hasher.write("T#");
-        hasher.write(tag);
+        hasher.write_lossy(tag);
         index_hash(hasher)
     }
 }
@@ -104,27 +110,22 @@ pub fn derive(topic: TopicHash, flags: i32, properties: Properties<'_>, keys: &m
             delay = Some(value);
         }
     }
-    let tag = tag.map(text);
     if sys_flag::transaction(flags) != sys_flag::TRANSACTION_ROLLBACK {
         if let Some(unique) = unique {
-            keys.push(topic.key(&text(unique)));
+            keys.push(topic.key_of(unique));
         }
         if let Some(user) = user {
-            keys.extend(text(user).split(' ').filter(|key| !key.is_empty()).map(|key| topic.key(key)));
+            let user = user.split(|&byte| byte == b' ').filter(|key| !key.is_empty());
+            keys.extend(user.map(|key| topic.key_of(key)));
         }
-        if let Some(tag) = &tag {
-            keys.push(topic.tag(tag));
+        if let Some(tag) = tag {
+            keys.push(topic.tag_of(tag));
         }
     }
-    match delay.and_then(|level| text(level).parse().ok()) {
+    match delay.and_then(|level| std::str::from_utf8(level).ok()?.parse().ok()) {
         Some(level) if level > 0 => Tag::DelayLevel(level),
-        _ => Tag::Hash(tag.map_or(0, |tag| ferromq_protocol::java::hash_code(&tag))),
+        _ => Tag::Hash(tag.map_or(0, hash_code_lossy)),
     }
-}
-
-/// Java decodes with replacement characters, and hashes those.
-fn text(bytes: &[u8]) -> Cow<'_, str> {
-    String::from_utf8_lossy(bytes)
 }
 
 /// The delays that levels stand for (`messageDelayLevel`).

@@ -516,7 +516,12 @@ fn check_sys_flag(flags: i32) -> Result<i32, Feature> {
 fn copy_properties<'a>(text: &'a [u8], out: &mut Vec<u8>) -> Result<Said<'a>, Feature> {
     let mut said = Said { unique_key: None, wait: true, priority: None };
     let mut is_ordered = false;
-    for (name, value) in Properties(text) {
+    // What is kept is copied in runs, not entry by entry.
+    let mut run = 0..0;
+    let mut entries = Properties(text).iter();
+    loop {
+        let start = text.len() - entries.remaining();
+        let Some((name, value)) = entries.next() else { break };
         match name {
             b"POP_CK" | b"MSG_REGION" | b"TRACE_ON" | b"CLUSTER" => continue,
             b"UNIQ_KEY" => said.unique_key = Some(value),
@@ -528,8 +533,18 @@ fn copy_properties<'a>(text: &'a [u8], out: &mut Vec<u8>) -> Result<Said<'a>, Fe
         if let Some(feature) = feature_asked_for(name, value) {
             return Err(feature);
         }
-        properties::push_bytes(out, name, value);
+        let end = text.len() - entries.remaining();
+        if end - start != name.len() + value.len() + 2 {
+            // Something that is no entry lies before it, or its separator is missing.
+            out.extend_from_slice(&text[std::mem::take(&mut run)]);
+            properties::push_bytes(out, name, value);
+        } else if run.end == start {
+            run.end = end;
+        } else {
+            out.extend_from_slice(&text[std::mem::replace(&mut run, start..end)]);
+        }
     }
+    out.extend_from_slice(&text[run]);
     if said.priority.is_some() && is_ordered {
         // Order wins, and then Java drops the priority.
         said.priority = None;
