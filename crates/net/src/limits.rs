@@ -28,8 +28,9 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Size of the read buffer that all connections of a worker thread share, hence the most that one read brings.
-pub(crate) const READ_BYTES: usize = 128 * 1024;
+/// Size of the read buffer that all connections of a worker thread share, hence the most that one read brings. Less
+/// than what a busy client has in flight, so that it works on the first answers while we work on its next requests.
+pub(crate) const READ_BYTES: usize = 48 * 1024;
 
 /// What one turn of a connection reads at most before it lets the others run.
 pub const TURN_BYTES: usize = 256 * 1024;
