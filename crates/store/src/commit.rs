@@ -2,7 +2,8 @@
 //!
 //! Connections push their batches and then ask to commit. Whoever finds the token free commits everything that is
 //! pending, his own and what others push meanwhile; whoever does not find it free goes on, because the holder looks
-//! again after letting go. In SYNC mode, after a slow write and for large groups the commit thread does it instead.
+//! again after letting go. After a slow write and for large groups the commit thread does it instead. A write ends in the
+//! page cache; the wait for the disk in SYNC mode is the sync thread's.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -106,8 +107,7 @@ impl Engine {
     /// Commits what is pending, if this thread may. Returns whether it did; otherwise somebody else does.
     pub(crate) fn commit_inline(&self) -> bool {
         let paused = self.commit_watch.inline_paused_until_ms.load(Ordering::Relaxed);
-        let allowed = self.config.flush_mode == FlushMode::Async
-            && self.intake.outstanding() <= INLINE_BYTES_MAX
+        let allowed = self.intake.outstanding() <= INLINE_BYTES_MAX
             && (paused == 0 || to_ms(self.clock.elapsed()) >= paused);
         // Refusing takes no time, and after a stop nobody else would do it.
         let allowed = allowed || self.health.refusal().is_some();

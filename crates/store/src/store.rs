@@ -179,7 +179,11 @@ impl Store {
         let health = Health::default();
         health.set(Trouble::NotLeading, true);
         let core = Engine {
-            tail: Mutex::new(Tail::new(&log, property_crc)),
+            tail: Mutex::new(Tail::new(
+                &log,
+                property_crc,
+                config.flush_mode == crate::config::FlushMode::Sync,
+            )),
             log,
             directory,
             queues: recovered.queues,

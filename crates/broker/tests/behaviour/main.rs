@@ -5,7 +5,6 @@
 mod admin;
 mod bad_input;
 mod clients;
-mod golden;
 mod limits;
 mod offsets;
 mod pull;

@@ -23,6 +23,12 @@ use crate::layout::physical;
 
 /// A group is sealed at this length, unless one record or one client's batch is longer.
 const GROUP_BYTES_MAX: u64 = 1 << 20;
+/// With `zeroes_ahead`, what follows the tail is overwritten with zeros in pieces of this size, once so little of the
+/// last piece is left. A sync of pages that were never written waits for the journal of the file system as well, and
+/// with it for whatever other files have in there.
+const ZERO_AHEAD: u64 = 1 << 20;
+const ZERO_AHEAD_LEFT: u64 = 128 << 10;
+const PAGE: u64 = 4096;
 /// Pieces of batches in a group: the slices of its one write lie on the stack.
 const GROUP_PARTS_MAX: usize = 128;
 /// How long records that need a new file are refused after the disk was too full to create one.
@@ -56,6 +62,8 @@ pub(crate) struct Tail {
     no_space_until: Option<Duration>,
     clock_step_reported: bool,
     property_crc: PropertyCrc,
+    /// Up to here the log was overwritten with zeros; `None` if that is not done.
+    zeroed_to: Option<u64>,
 }
 
 /// Bytes of one batch that lie in the group.
@@ -98,7 +106,7 @@ pub(crate) struct Surroundings<'a> {
 }
 
 impl Tail {
-    pub(crate) fn new(log: &Log, property_crc: PropertyCrc) -> Self {
+    pub(crate) fn new(log: &Log, property_crc: PropertyCrc, zeroes_ahead: bool) -> Self {
         let end = log.written();
         Self {
             position: end.position,
@@ -109,6 +117,7 @@ impl Tail {
             no_space_until: None,
             clock_step_reported: false,
             property_crc,
+            zeroed_to: zeroes_ahead.then_some(0),
         }
     }
 
@@ -250,10 +259,28 @@ impl Tail {
             log.ring.append(self.position, slice);
             self.position += slice.len() as u64;
         }
+        self.zero_ahead(log);
         log.set_written(Mark { position: self.position, store_time }, around.elapsed);
         let (start, end) = (physical(start), physical(self.position));
         (around.sealed)(&SealedGroup { start, end, records, bytes: slices });
         Ok(())
+    }
+
+    fn zero_ahead(&mut self, log: &Log) {
+        let (Some(zeroed_to), Some(segment)) = (self.zeroed_to, &self.segment) else { return };
+        if self.position + ZERO_AHEAD_LEFT <= zeroed_to {
+            return;
+        }
+        let from = zeroed_to
+            .max((segment.base + (self.position - segment.base).next_multiple_of(PAGE)).min(segment.end()));
+        let to = (from + ZERO_AHEAD).min(segment.end());
+        self.zeroed_to = Some(to);
+        if from < to
+            && let Ok(file) = segment.file(&*log.disk)
+        {
+            // It only saves time; an error is met again by what is to be written there.
+            let _ = file.zero(from - segment.base, to - from);
+        }
     }
 
     /// After a cut of the log.
@@ -261,6 +288,7 @@ impl Tail {
         self.position = cut.position;
         self.segment = log.segments.find(cut.position);
         self.last_store_time = cut.store_time;
+        self.zeroed_to = self.zeroed_to.map(|_| cut.position);
     }
 
     /// Takes back a group that could not be written.
