@@ -55,6 +55,16 @@ func point(what string) error {
 	return err
 }
 
+// first is the first failure, if there was any. (errors.Join needs a newer Go than Debian 12 has.)
+func first(failures ...error) error {
+	for _, failure := range failures {
+		if failure != nil {
+			return failure
+		}
+	}
+	return nil
+}
+
 func eventually(seconds int, what string, holds func() bool) error {
 	for end := time.Now().Add(time.Duration(seconds) * time.Second); !holds(); time.Sleep(50 * time.Millisecond) {
 		if time.Now().After(end) {

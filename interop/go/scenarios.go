@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	stdcontext "context"
-	"errors"
 	"fmt"
 	"math/rand"
 	"sync"
@@ -189,7 +188,7 @@ func sends() error {
 	if err != nil {
 		return fmt.Errorf("%d of %d read back: %w", len(seen), len(places), err)
 	}
-	return errors.Join(c.Shutdown(), chosen.Shutdown(), p.Shutdown())
+	return first(c.Shutdown(), chosen.Shutdown(), p.Shutdown())
 }
 
 // tags: "Aa" and "BB" have the same hash in the broker, so only the client tells them apart.
@@ -265,7 +264,7 @@ func pull() error {
 			return fmt.Errorf("pull at %d: %v, next %d, %d messages", want.offset, r.Status, r.NextBeginOffset, len(r.GetMessageExts()))
 		}
 	}
-	return errors.Join(c.Shutdown(), p.Shutdown())
+	return first(c.Shutdown(), p.Shutdown())
 }
 
 // broadcast: each member gets everything.
@@ -415,7 +414,7 @@ func restart() error {
 	}
 	close(stop)
 	<-done
-	return errors.Join(eventually(90, "everything acknowledged is consumed", func() bool {
+	return first(eventually(90, "everything acknowledged is consumed", func() bool {
 		mu.Lock()
 		defer mu.Unlock()
 		m.mu.Lock()

@@ -94,10 +94,18 @@ struct Inode {
 
 /// Java's checkpoint relies on numbers of eight bytes being old or new, never both.
 const CHECKPOINT_GRAIN: usize = 8;
+/// No device writes less at once. In a log without checksums over whole records, a smaller loss could hit nothing but a
+/// number that nothing covers, the id of the queue for example, and nobody could notice.
+const LOG_GRAIN: usize = 64;
 
 impl Inode {
     fn cut(&self, at: usize) -> usize {
         at - at % self.grain.max(1)
+    }
+
+    /// How much of a write happened that did not come to its end.
+    fn interrupted(&self, len: usize) -> usize {
+        if self.grain == CHECKPOINT_GRAIN { self.cut(len) } else { len }
     }
 }
 
@@ -137,6 +145,7 @@ struct State {
     sabotage: Sabotage,
     postponed: Vec<InodeId>,
     capacity: u64,
+    log_grain: usize,
     calls: u64,
 }
 
@@ -176,6 +185,7 @@ impl SimDisk {
                 sabotage,
                 postponed: Vec::new(),
                 capacity: u64::MAX,
+                log_grain: LOG_GRAIN,
                 calls: 0,
             }),
             clock,
@@ -214,6 +224,11 @@ impl SimDisk {
     /// Bytes that fit.
     pub fn set_capacity(&self, bytes: u64) {
         self.0.state.lock().capacity = bytes;
+    }
+
+    /// From here on new files of the log tear at any byte.
+    pub fn tear_log_anywhere(&self) {
+        self.0.state.lock().log_grain = 1;
     }
 
     /// Bytes in use.
@@ -503,7 +518,13 @@ impl Disk for SimDisk {
         let len = usize::try_from(len).map_err(io::Error::other)?;
         let modified = self.0.clock.now().0;
         // The length is as durable as the name, that is the promise of this call.
-        let grain = if path.ends_with("checkpoint") { CHECKPOINT_GRAIN } else { 1 };
+        let grain = if path.ends_with("checkpoint") {
+            CHECKPOINT_GRAIN
+        } else if path.parent().is_some_and(|dir| dir.ends_with("commitlog")) {
+            state.log_grain
+        } else {
+            1
+        };
         let inode =
             Inode { cached: vec![0; len], on_disk: vec![0; len], modified, grain, ..Inode::default() };
         let inode = state.new_inode(inode);
@@ -716,14 +737,14 @@ impl DiskFile for SimFile {
             Fate::Fails(error) => {
                 if !state.dead {
                     let part = state.random.index(bytes.len() + 1);
-                    let part = state.inodes[self.inode].cut(part);
+                    let part = state.inodes[self.inode].interrupted(part);
                     state.write(self.inode, &bytes[..part], at, self.now())?;
                 }
                 Err(error)
             }
             Fate::Dies => {
                 let part = state.random.index(bytes.len() + 1);
-                let part = state.inodes[self.inode].cut(part);
+                let part = state.inodes[self.inode].interrupted(part);
                 state.write(self.inode, &bytes[..part], at, self.now())?;
                 Err(crashed())
             }

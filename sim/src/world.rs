@@ -80,6 +80,7 @@ pub struct World {
     broken: Mutex<Option<String>>,
     within_interlude: AtomicBool,
     changes_queue_files: AtomicBool,
+    reads: AtomicBool,
     traced: bool,
     summary: Mutex<Summary>,
 }
@@ -125,6 +126,9 @@ impl World {
             open_queue_files_max: 4,
             ..StoreConfig::at(ROOT)
         };
+        if config.append_property_crc {
+            disk.tear_log_anywhere();
+        }
         Self {
             random: Mutex::new(random),
             clock,
@@ -136,6 +140,7 @@ impl World {
             broken: Mutex::default(),
             within_interlude: AtomicBool::new(false),
             changes_queue_files: AtomicBool::new(false),
+            reads: AtomicBool::new(false),
             traced,
             summary: Mutex::default(),
         }
@@ -361,15 +366,22 @@ impl World {
         self.note(|| format!("meanwhile, before a call for {}:", path.display()));
         // Whoever changes queue files or the stamp of their table takes turns; what happens between two calls of one
         // must not wait for it.
-        let takes_turns = self.changes_queue_files.load(Ordering::Relaxed) || path.ends_with("queues.stamp");
-        let choices = if takes_turns { 5 } else { 7 };
+        let takes_turns = self.changes_queue_files.load(Ordering::Relaxed)
+            || path.ends_with("queues.stamp")
+            || path.ends_with("ferromq");
+        let choices = match takes_turns {
+            true => 5,
+            false if self.reads.load(Ordering::Relaxed) => 8,
+            false => 7,
+        };
         let acted = match self.below(choices) {
             0 | 1 => self.send(),
             2 => self.step(Loop::Commit),
             3 => self.step(Loop::Sync),
             4 => self.read(),
             5 => self.step(Loop::WriteBehind),
-            _ => self.step(Loop::Checkpoint),
+            6 => self.step(Loop::Checkpoint),
+            _ => self.clean(),
         };
         self.note(|| "and on".to_owned());
         if let Err(what) = acted {
@@ -586,9 +598,12 @@ impl World {
         let mut plan = Plan::default();
         let request = request(i64::try_from(from).unwrap_or(0), wait);
         let mut bytes = Vec::new();
+        self.reads.store(true, Ordering::Relaxed);
         let planned = store.plan(&queue, &request, &mut plan);
-        if planned.and_then(|()| store.copy(&plan, wait, &mut bytes)).is_err() {
-            // Not in memory, or the disk fails just now.
+        let copied = planned.and_then(|()| store.copy(&plan, wait, &mut bytes));
+        self.reads.store(false, Ordering::Relaxed);
+        if copied.is_err() {
+            // Not in memory, removed meanwhile, or the disk fails just now.
             return Ok(());
         }
         let mut model = self.model.lock();

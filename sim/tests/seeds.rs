@@ -59,6 +59,18 @@ fn name_what_hangs(begun: &mpsc::Receiver<u64>) {
     }
 }
 
+/// Beyond the first ten thousand: what was found there stays found, until the simulation itself changes.
+const ONCE_BROKEN: [u64; 6] = [24_275, 27_989, 47_109, 56_765, 101_942, 110_886];
+
+#[test]
+fn seeds_that_once_broke_a_promise_keep_it() {
+    for seed in ONCE_BROKEN {
+        if let Err(failure) = World::run(seed, Sabotage::None, false) {
+            panic!("{failure}");
+        }
+    }
+}
+
 #[test]
 fn no_seed_breaks_a_promise() {
     if let Some(seed) = number("FERROMQ_SIM_SEED") {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail, ensure};
 use ferromq_interop::server::Make;
-use ferromq_interop::suite::{self, Outcome, Place, Verdict};
+use ferromq_interop::suite::{self, Outcome, Place, Suite, Verdict};
 use ferromq_interop::toolchain::Toolchain;
 
 use crate::steps::Counts;
@@ -34,6 +34,7 @@ pub(crate) fn task(arguments: &[String]) -> Result<()> {
     let at_once =
         crate::option(&mut words, "--at-once")?.map_or(Ok(3), |text| text.parse()).context("--at-once")?;
     let list = crate::flag(&mut words, "--list");
+    let keep = crate::flag(&mut words, "--keep");
     let mut scenarios = suite::all();
     scenarios.retain(|scenario| {
         words.is_empty() || words.iter().any(|word| scenario.name.contains(word.as_str()))
@@ -45,7 +46,8 @@ pub(crate) fn task(arguments: &[String]) -> Result<()> {
     let binary = if make == Make::Ferromq { Some(release_binary()?) } else { None };
     let tools = Toolchain::new(&crate::root()?, binary)?;
     tools.fetch()?;
-    let outcomes = suite::run(&tools, make, scenarios, at_once, &crate::target("interop")?)?;
+    let suite = Suite { tools: &tools, make, at_once, dir: crate::target("interop")?, keep };
+    let outcomes = suite.run(scenarios)?;
     let failed = counts(&outcomes).failed;
     ensure!(failed == 0, "{failed} of {} scenarios failed", outcomes.len());
     Ok(())

@@ -16,8 +16,9 @@ usage: cargo xtask TASK
 
   test [--quick]
         all tests, those on the official clients included; --quick leaves out what needs a JDK or Go
-  interop [--server java|ferromq] [--at-once N] [--list] [WORD...]
-        the programs on the official clients, those whose name has one of the words
+  interop [--server java|ferromq] [--at-once N] [--keep] [--list] [WORD...]
+        the programs on the official clients, those whose name has one of the words; logs and stores
+        of those that fail stay in target/interop, with --keep all do
   soak [WORD...]
         what takes hours: a million seeds, 100,000 queues, ten seeds of every round trip, cargo-deny
   compare [--rounds N] [--seconds N] [--dir DIR] [--only WORD] [--dry-run]

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use ferromq_interop::server::Make;
-use ferromq_interop::suite;
+use ferromq_interop::suite::{self, Suite};
 use ferromq_interop::toolchain::Toolchain;
 
 use crate::interop;
@@ -38,9 +38,14 @@ pub(crate) fn task(arguments: &[String]) -> Result<()> {
         steps.run("round trips", || {
             let tools = Toolchain::new(&crate::root()?, Some(binary))?;
             tools.fetch()?;
-            let dir = crate::target("soak")?;
-            let outcomes = suite::run(&tools, Make::Ferromq, suite::long(), 2, &dir)?;
-            Ok(interop::counts(&outcomes))
+            let suite = Suite {
+                tools: &tools,
+                make: Make::Ferromq,
+                at_once: 2,
+                dir: crate::target("soak")?,
+                keep: false,
+            };
+            Ok(interop::counts(&suite.run(suite::long())?))
         });
     }
     steps.finish(|_| false)

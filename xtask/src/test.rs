@@ -4,7 +4,7 @@ use std::process::Command;
 
 use anyhow::{Result, bail, ensure};
 use ferromq_interop::server::Make;
-use ferromq_interop::suite;
+use ferromq_interop::suite::{self, Suite};
 use ferromq_interop::toolchain::{self, Toolchain};
 
 use crate::interop;
@@ -32,7 +32,9 @@ pub(crate) fn task(arguments: &[String]) -> Result<()> {
     );
     steps.command(
         "documentation",
-        cargo(&["doc", "--workspace", "--no-deps", "--quiet"]).env("RUSTDOCFLAGS", "-D warnings"),
+        // Whoever reads it works on the code, so private items belong to it.
+        cargo(&["doc", "--workspace", "--no-deps", "--document-private-items", "--quiet"])
+            .env("RUSTDOCFLAGS", "-D warnings"),
     );
     steps.tests("tests", &mut cargo(&["test", "--workspace", "--no-fail-fast"]));
     if !quick {
@@ -57,9 +59,14 @@ fn clients(steps: &mut Steps) -> Result<()> {
     });
     if fetched {
         steps.run("interop", || {
-            let dir = crate::target("interop")?;
-            let outcomes = suite::run(&tools, Make::Ferromq, suite::all(), SCENARIOS_AT_ONCE, &dir)?;
-            Ok(interop::counts(&outcomes))
+            let suite = Suite {
+                tools: &tools,
+                make: Make::Ferromq,
+                at_once: SCENARIOS_AT_ONCE,
+                dir: crate::target("interop")?,
+                keep: false,
+            };
+            Ok(interop::counts(&suite.run(suite::all())?))
         });
     }
     Ok(())

@@ -1,6 +1,6 @@
 //! Requests that are parked until a message comes or their time is up.
 //!
-//! One [`Holds`] belongs to one connection. A parked request hangs on its queue, is told by the step that makes a
+//! One `Holds` belongs to one connection. A parked request hangs on its queue, is told by the step that makes a
 //! message visible, and is withdrawn when it is dropped; deadlines share one timer per connection. Nothing scans, and
 //! an idle connection with parked requests costs memory only.
 

@@ -1,7 +1,7 @@
 //! Topics, groups and offsets: how they change, and when a change counts.
 //!
 //! A change of topics or groups is a [`Change`], and nothing of it shows before it is on disk: edits are staged one
-//! after the other, one thread writes the files they touch, then [`Metadata::apply`] makes them visible and those who
+//! after the other, one thread writes the files they touch, then `Metadata::apply` makes them visible and those who
 //! wait are told. Changes staged while a file is being written share the next write, so ten thousand creations cost
 //! a few hundred writes. When a write fails, the file keeps its old contents, the changes of that write and those
 //! staged on top of it are dropped, and everybody who waits for them gets the error.

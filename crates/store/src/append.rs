@@ -1,4 +1,5 @@
-//! How records enter the store: a connection's [`Port`], the [`Batch`]es it submits, and the answers that come back.
+//! How records enter the store: a connection's [`Port`](crate::Port), the [`Batch`]es it submits, and the answers that
+//! come back.
 //!
 //! A batch is encoded by its connection, outside every lock, in the final layout of the log; the committer patches
 //! what depends on the place and writes the batch's own buffer. One batch is one push, one wake-up and one move back,
@@ -196,7 +197,7 @@ pub(crate) struct BatchRecord {
     pub(crate) wait: bool,
 }
 
-/// Records on their way into the log, and afterwards their answers. Made by [`Port::batch`].
+/// Records on their way into the log, and afterwards their answers. Made by [`Port::batch`](crate::Port::batch).
 #[derive(Debug)]
 pub struct Batch {
     pub(crate) bytes: Vec<u8>,

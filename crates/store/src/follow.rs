@@ -242,6 +242,7 @@ impl Engine {
             let open = OpenIndex {
                 end: at,
                 full_until: checkpointer.fields().index_time,
+                synced_below: checkpointer.fields().queue_position,
                 clean: false,
                 empty_from: cut.position,
             };

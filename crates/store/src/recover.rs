@@ -300,6 +300,7 @@ pub(crate) fn recover(
             strict_from: 0,
             verify_below: config.check_crc_on_recover,
             require_property_crc: config.force_verify_property_crc,
+            compare_property_crc: config.append_property_crc,
             ours_from: directory.last_run.map_or(u64::MAX, |mark| mark.from),
         },
         replayed: Replayed::default(),
@@ -313,6 +314,11 @@ pub(crate) fn recover(
         let load = OpenIndex {
             end: physical(end.position),
             full_until: checkpoint.current().index_time,
+            // Java's checkpoint does not speak for the index.
+            synced_below: match directory.last_run {
+                Some(_) => checkpoint.current().queue_position,
+                None => PhysicalOffset(0),
+            },
             clean: !abnormal,
             empty_from: report.scanned_from,
         };
@@ -372,6 +378,10 @@ impl Recovery<'_> {
         if trust_queues {
             let end = position(loaded.end_physical).max(log_start);
             from = self.segments.find(end).map_or(log_start, |segment| segment.base);
+        }
+        // Somebody has removed the queues, to have them made anew. As in Java, that takes the whole log.
+        if loaded.end_physical.0 <= 0 {
+            from = log_start;
         }
         if let Some(wanted) = loaded.replay_from {
             from = from.min(position(wanted).max(log_start));
@@ -456,9 +466,12 @@ impl Recovery<'_> {
     fn lower_queue_time(&self, checkpoint: &mut CheckpointFile, keep_below: u64) -> Result<(), OpenError> {
         let fields = checkpoint.current();
         let mut scan = self.scan_from(keep_below);
-        let queue_time = match scan.next_item().map_err(io_error("read", self.layout.commit_log()))? {
-            Scanned::Record(record) => fields.queue_time.min(record.store_timestamp),
-            Scanned::Blank | Scanned::End(_) => fields.queue_time,
+        let queue_time = loop {
+            match scan.next_item().map_err(io_error("read", self.layout.commit_log()))? {
+                Scanned::Record(record) => break fields.queue_time.min(record.store_timestamp),
+                Scanned::Blank => {}
+                Scanned::End(_) => break fields.queue_time,
+            }
         };
         if queue_time < fields.queue_time {
             let lowered = checkpoint.write(&StoreCheckpoint { queue_time, ..fields });
@@ -508,6 +521,7 @@ impl Recovery<'_> {
     fn replay_from(&mut self, from: u64, cut_at: Option<u64>) -> Result<(Mark, End), OpenError> {
         /// Entries are flushed after so many bytes of log, to bound their memory.
         const FLUSH_EVERY: u64 = 64 << 20;
+        let log_start = physical(self.segments.first_base().unwrap_or(0));
         let mut scan = Scan::new(&**self.disk, self.segments, from, self.rules);
         let mut end = Mark { position: from, store_time: TimestampMs(0) };
         let mut flushed = from;
@@ -521,6 +535,13 @@ impl Recovery<'_> {
                     if dispatch::has_queue_entry(record.sys_flag) {
                         let entry = queue_entry(&record, self.config);
                         let (topic, queue, offset) = (record.topic, record.queue_id, record.queue_offset);
+                        // A tear can leave a record whole but for its place in the queue, which no checksum covers.
+                        let at = position(record.physical);
+                        if at >= self.rules.strict_from.max(self.rules.ours_from)
+                            && self.queues.is_taken(topic, queue, offset, record.physical, log_start)
+                        {
+                            break End::OffsetTaken(offset.0);
+                        }
                         self.queues.replay(topic, queue, offset, entry, &mut self.replayed)?;
                     }
                 }
@@ -684,6 +705,7 @@ pub(crate) const TRUSTING: ScanRules = ScanRules {
     strict_from: u64::MAX,
     verify_below: false,
     require_property_crc: false,
+    compare_property_crc: false,
     ours_from: u64::MAX,
 };
 
@@ -693,6 +715,8 @@ pub(crate) struct OpenIndex {
     pub(crate) end: PhysicalOffset,
     /// Of the checkpoint.
     pub(crate) full_until: TimestampMs,
+    /// See [`IndexLoad::synced_below`].
+    pub(crate) synced_below: PhysicalOffset,
     /// The last stop was clean.
     pub(crate) clean: bool,
     /// From where on an index without any file is filled. Older messages were never in it, or somebody removed it:
@@ -715,7 +739,13 @@ pub(crate) fn open_index(log: LogBytes<'_>, open: &OpenIndex) -> Result<Index, O
         Ok(Scanned::Record(record)) if record.physical == at => Some(record.store_timestamp),
         _ => None,
     };
-    let load = IndexLoad { clean: open.clean, end, full_until: open.full_until, store_time: &store_time };
+    let load = IndexLoad {
+        clean: open.clean,
+        end,
+        full_until: open.full_until,
+        synced_below: open.synced_below,
+        store_time: &store_time,
+    };
     let (index, findings) = Index::open(config, Arc::clone(log.disk), &load)?;
     for finding in findings {
         tracing::warn!(file = %finding.path.display(), "index: {}", finding.kind);

@@ -45,7 +45,7 @@ pub struct Scenario {
 pub struct Place<'a> {
     pub tools: &'a Toolchain,
     pub make: Make,
-    /// Empty at the start and kept afterwards: logs and stores of a failure are there.
+    /// Empty at the start. Logs and stores of a failure stay here.
     pub dir: PathBuf,
 }
 
@@ -350,50 +350,67 @@ pub fn long() -> Vec<Scenario> {
     all
 }
 
-/// Runs the scenarios, so many at a time, and says how each ended as soon as it has.
-pub fn run(
-    tools: &Toolchain,
-    make: Make,
-    scenarios: Vec<Scenario>,
-    at_once: usize,
-    dir: &Path,
-) -> Result<Vec<Outcome>> {
-    let queue = Mutex::new(scenarios.into_iter());
-    let outcomes = Mutex::new(Vec::new());
-    std::thread::scope(|scope| {
-        for _ in 0..at_once {
-            scope.spawn(|| {
-                while let Some(scenario) = queue.lock().ok().and_then(|mut queue| queue.next()) {
-                    let outcome = run_one(tools, make, &scenario, dir);
-                    report(&outcome);
-                    if let Ok(mut outcomes) = outcomes.lock() {
-                        outcomes.push(outcome);
-                    }
-                }
-            });
-        }
-    });
-    outcomes.into_inner().ok().context("a scenario panicked")
+/// How the scenarios are run.
+#[derive(Debug)]
+pub struct Suite<'a> {
+    pub tools: &'a Toolchain,
+    pub make: Make,
+    pub at_once: usize,
+    /// Every scenario has a folder of its own in here.
+    pub dir: PathBuf,
+    /// Whether the folder of a scenario that passed stays, too; it may have a gigabyte.
+    pub keep: bool,
 }
 
-fn run_one(tools: &Toolchain, make: Make, scenario: &Scenario, dir: &Path) -> Outcome {
-    let start = Instant::now();
-    let folder: String =
-        scenario.name.chars().map(|c| if c.is_ascii_alphanumeric() || c == '.' { c } else { '-' }).collect();
-    let dir = dir.join(folder);
-    let mut notes = Vec::new();
-    let verdict = if scenario.mixed && make == Make::Java {
-        Verdict::Skipped("mixes Java's servers with ours".to_owned())
-    } else {
-        match Place::fresh(tools, make, &dir).and_then(|place| (scenario.body)(&place)) {
-            Ok(said) => {
-                notes = said;
-                Verdict::Passed
+impl Suite<'_> {
+    /// Runs the scenarios and says how each ended as soon as it has.
+    pub fn run(&self, scenarios: Vec<Scenario>) -> Result<Vec<Outcome>> {
+        let queue = Mutex::new(scenarios.into_iter());
+        let outcomes = Mutex::new(Vec::new());
+        std::thread::scope(|scope| {
+            for _ in 0..self.at_once {
+                scope.spawn(|| {
+                    while let Some(scenario) = queue.lock().ok().and_then(|mut queue| queue.next()) {
+                        let outcome = self.run_one(&scenario);
+                        report(&outcome);
+                        if let Ok(mut outcomes) = outcomes.lock() {
+                            outcomes.push(outcome);
+                        }
+                    }
+                });
             }
-            Err(why) => Verdict::Failed(format!("{why:#}")),
+        });
+        outcomes.into_inner().ok().context("a scenario panicked")
+    }
+
+    fn run_one(&self, scenario: &Scenario) -> Outcome {
+        let start = Instant::now();
+        let folder: String = scenario
+            .name
+            .chars()
+            .map(|c| if c.is_ascii_alphanumeric() || c == '.' { c } else { '-' })
+            .collect();
+        let dir = self.dir.join(folder);
+        let mut notes = Vec::new();
+        let verdict = if scenario.mixed && self.make == Make::Java {
+            Verdict::Skipped("mixes Java's servers with ours".to_owned())
+        } else {
+            match Place::fresh(self.tools, self.make, &dir).and_then(|place| (scenario.body)(&place)) {
+                Ok(said) => {
+                    notes = said;
+                    Verdict::Passed
+                }
+                Err(why) => Verdict::Failed(format!("{why:#}")),
+            }
+        };
+        if matches!(verdict, Verdict::Passed)
+            && !self.keep
+            && let Err(why) = fs::remove_dir_all(&dir)
+        {
+            notes.push(format!("{} stays: {why}", dir.display()));
         }
-    };
-    Outcome { name: scenario.name.clone(), verdict, seconds: start.elapsed().as_secs(), notes }
+        Outcome { name: scenario.name.clone(), verdict, seconds: start.elapsed().as_secs(), notes }
+    }
 }
 
 fn report(outcome: &Outcome) {

@@ -249,6 +249,32 @@ fn sends_of_all_connections_together_have_an_end() {
 }
 
 #[test]
+fn one_write_of_the_log_has_an_end_however_much_waits() {
+    let (disk, broker) = on_slow_disk(&[("osPageCacheBusyTimeOutMills", "60000")]);
+    let mut clients: Vec<Client> = (0..300).map(|_| broker.client()).collect();
+    Send::to("T").ok(&mut clients[0]);
+    let pending = || broker.broker().store.status().pending_bytes;
+    let closed = disk.writes.close();
+    let large = vec![b'x'; 100_000];
+    let (few, many) = clients.split_at_mut(20);
+    for client in few {
+        client.post(request::SEND_MESSAGE_V2, &Send::to("T").fields(), &large);
+    }
+    eventually("the large ones wait", || pending() > 20 * large.len());
+    for client in many {
+        client.post(request::SEND_MESSAGE_V2, &Send::to("T").fields(), b"small");
+    }
+    eventually("the small ones wait too", || pending() > 20 * large.len() + 280 * 150);
+    drop(closed);
+    for client in &mut clients {
+        assert_eq!(client.receive_within(crate::support::PATIENCE).unwrap().code, 0);
+    }
+    let largest = *disk.largest.lock().unwrap();
+    assert!(largest.bytes > 500_000 && largest.bytes <= 1 << 20, "{largest:?}");
+    assert_eq!(largest.pieces, 128);
+}
+
+#[test]
 fn while_a_commit_does_not_return_sends_are_refused() {
     let (disk, broker) = on_slow_disk(&[("osPageCacheBusyTimeOutMills", "100")]);
     let mut client = broker.client();

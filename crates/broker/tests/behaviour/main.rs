@@ -5,6 +5,7 @@
 mod admin;
 mod bad_input;
 mod clients;
+mod golden;
 mod limits;
 mod offsets;
 mod pull;

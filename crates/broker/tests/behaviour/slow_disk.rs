@@ -2,7 +2,7 @@
 
 use std::io::{self, IoSlice};
 use std::path::Path;
-use std::sync::{Arc, RwLock, RwLockWriteGuard};
+use std::sync::{Arc, Mutex, RwLock, RwLockWriteGuard};
 
 use ferromq_store::disk::{Access, DirEntry, Disk, DiskFile, DiskLock, Fill, RealDisk, Space};
 
@@ -21,11 +21,19 @@ impl Gate {
     }
 }
 
+/// What is largest among the writes of the log.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Largest {
+    pub bytes: usize,
+    pub pieces: usize,
+}
+
 #[derive(Default)]
 pub struct SlowDisk {
     real: RealDisk,
     pub writes: Gate,
     pub syncs: Gate,
+    pub largest: Arc<Mutex<Largest>>,
 }
 
 impl SlowDisk {
@@ -34,7 +42,8 @@ impl SlowDisk {
         if !is_log {
             return file;
         }
-        Arc::new(LogFile { file, writes: self.writes.clone(), syncs: self.syncs.clone() })
+        let (writes, syncs, largest) = (self.writes.clone(), self.syncs.clone(), self.largest.clone());
+        Arc::new(LogFile { file, writes, syncs, largest })
     }
 }
 
@@ -96,11 +105,16 @@ struct LogFile {
     file: Arc<dyn DiskFile>,
     writes: Gate,
     syncs: Gate,
+    largest: Arc<Mutex<Largest>>,
 }
 
 impl DiskFile for LogFile {
     fn write_at(&self, slices: &[IoSlice<'_>], at: u64) -> io::Result<()> {
         self.writes.pass();
+        let mut largest = self.largest.lock().unwrap();
+        let bytes = slices.iter().map(|slice| slice.len()).sum();
+        *largest = Largest { bytes: largest.bytes.max(bytes), pieces: largest.pieces.max(slices.len()) };
+        drop(largest);
         self.file.write_at(slices, at)
     }
 

@@ -26,6 +26,8 @@ pub struct IndexLoad<'a> {
     pub end: PhysicalOffset,
     /// Files whose last message is not younger were full and synced (checkpoint).
     pub full_until: TimestampMs,
+    /// All keys of messages before this position are on the disk.
+    pub synced_below: PhysicalOffset,
     /// Store time of the record at a position, if the log still has it.
     pub store_time: &'a dyn Fn(PhysicalOffset) -> Option<TimestampMs>,
 }
@@ -176,7 +178,8 @@ impl Index {
         verified.read(handle.as_ref(), header.count, load.end).map_err(IndexError::io("read", path))?;
         let cut = (verified.count < counted).then_some(IndexFault::Cut { kept: verified.count, counted });
         let mut resume_at = verified.last.map(|last| last.physical);
-        if newest || cut.is_some() {
+        let complete = verified.last.is_some_and(|last| last.physical < load.synced_below);
+        if (newest || cut.is_some()) && !complete {
             // The process may have died between two keys of the last message: it is added again as a whole.
             verified.drop_last_message(handle.as_ref()).map_err(IndexError::io("read", path))?;
         } else {

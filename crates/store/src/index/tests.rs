@@ -29,8 +29,13 @@ pub(super) fn store_time(physical: PhysicalOffset) -> Option<TimestampMs> {
 }
 
 pub(super) fn open(root: &Path, clean: bool, end: i64) -> (Index, Vec<IndexFinding>) {
-    let load =
-        IndexLoad { clean, end: PhysicalOffset(end), full_until: TimestampMs(0), store_time: &store_time };
+    let load = IndexLoad {
+        clean,
+        end: PhysicalOffset(end),
+        full_until: TimestampMs(0),
+        synced_below: PhysicalOffset(0),
+        store_time: &store_time,
+    };
     Index::open(config(root), Arc::new(RealDisk::default()), &load).unwrap()
 }
 
@@ -226,6 +231,7 @@ fn a_query_during_writing_finds_all_that_was_there_when_it_began() {
         clean: true,
         end: PhysicalOffset(i64::MAX),
         full_until: TimestampMs(0),
+        synced_below: PhysicalOffset(0),
         store_time: &store_time,
     };
     let shape = Shape { slots: 3_000, entries: 2_000 };

@@ -29,6 +29,8 @@ pub(crate) struct ScanRules {
     pub(crate) verify_below: bool,
     /// `forceVerifyPropCRC`: a record must carry a fitting checksum of its properties.
     pub(crate) require_property_crc: bool,
+    /// `enabledAppendPropCRC`: records of this program carry one, and above the durable position it is compared.
+    pub(crate) compare_property_crc: bool,
     /// From here on records were written by this program, whose store times never go back. Java's do when its clock is
     /// set back, so there only a leap is taken for the remains of older bytes.
     pub(crate) ours_from: u64,
@@ -60,6 +62,8 @@ pub enum End {
     ZeroByte,
     /// Stored so many milliseconds before the record in front of it.
     TimeWentBack(i64),
+    /// Another record of the queue has this offset.
+    OffsetTaken(i64),
 }
 
 /// What lies at the position of a [`Scan`].
@@ -178,6 +182,12 @@ impl<'a> Scan<'a> {
             let allowed = if self.position >= self.rules.ours_from { 0 } else { FOREIGN_STEP_BACK_MS };
             if back > allowed {
                 return Err(End::TimeWentBack(back));
+            }
+            if self.rules.compare_property_crc
+                && self.position >= self.rules.ours_from
+                && record.property_crc_matches() == Some(false)
+            {
+                return Err(End::PropertyCrc);
             }
         }
         if self.rules.require_property_crc {

@@ -172,8 +172,13 @@ impl StoreFiles {
 }
 
 /// Whole records with a right position and a right body.
-const ANY_RECORD: ScanRules =
-    ScanRules { strict_from: u64::MAX, verify_below: true, require_property_crc: false, ours_from: u64::MAX };
+const ANY_RECORD: ScanRules = ScanRules {
+    strict_from: u64::MAX,
+    verify_below: true,
+    require_property_crc: false,
+    compare_property_crc: false,
+    ours_from: u64::MAX,
+};
 
 /// The sizes that files of a store have; they are configuration and stored nowhere.
 #[derive(Clone, Copy, Debug, Serialize)]

@@ -382,7 +382,13 @@ impl Repair {
             self.disk.remove_file(&path).map_err(io_error("remove", &path))?;
         }
         let end = self.end_of_log(files)?;
-        let load = IndexLoad { clean: false, end, full_until: TimestampMs(0), store_time: &|_| None };
+        let load = IndexLoad {
+            clean: false,
+            end,
+            full_until: TimestampMs(0),
+            synced_below: PhysicalOffset(0),
+            store_time: &|_| None,
+        };
         let (index, _) = Index::open(files.index_config(Access::ReadWrite), Arc::clone(&self.disk), &load)?;
         let (mut hashes, mut keys, mut count) = (Vec::new(), Vec::new(), 0_u64);
         self.walk(files, end, "rebuilding the index", progress, &mut |record| {

@@ -304,6 +304,27 @@ impl Queues {
         self.deletions.limit(end)
     }
 
+    /// Whether a record, next in a replay, claims an offset that another record of its queue has. The places of records
+    /// are given out in order, so a record of this program cannot; a torn one can. Of a queue whose messages all lie
+    /// before `log_start` nobody knows whether its entries are torn themselves, so that says nothing.
+    #[must_use]
+    pub fn is_taken(
+        &self,
+        topic: &str,
+        id: QueueId,
+        offset: QueueOffset,
+        physical: PhysicalOffset,
+        log_start: PhysicalOffset,
+    ) -> bool {
+        if self.deletions.covers(topic, physical) {
+            return false;
+        }
+        self.find(topic, id).is_some_and(|queue| {
+            let end = queue.end_physical();
+            offset < queue.max_offset() && end > log_start && physical >= end
+        })
+    }
+
     /// Enters the record of a replay. Records must come in log order, starting at or before `keep_below`; those whose
     /// entry is there already, and those of deleted topics, are passed over.
     ///
@@ -743,7 +764,10 @@ impl Scan<'_, '_> {
         if !self.keeps(&entry) {
             return Ok(false);
         }
-        if entry.is_blank() || self.lists_foreign_records() {
+        if entry.is_blank() {
+            return self.blanks_lead_to_kept(number);
+        }
+        if self.lists_foreign_records() {
             return Ok(true);
         }
         let per_file = self.queue.files().entries_per_file();
@@ -759,20 +783,47 @@ impl Scan<'_, '_> {
         })
     }
 
-    /// Whether the last entry to keep in a file points at its record.
+    /// Blanks say nothing about when they were written. Only if the message that they lead to is to be kept were they, and
+    /// the file before them, on the disk as well.
+    fn blanks_lead_to_kept(&self, number: u32) -> Result<bool, QueueError> {
+        let files = self.queue.files();
+        let mut bytes = vec![0; CHUNK];
+        for number in number.. {
+            let file = match files.open(self.queue, number) {
+                Ok(file) => file,
+                Err(error) if error.is_not_found() => break,
+                Err(error) => return Err(error),
+            };
+            let mut at = 0;
+            while at < files.file_size {
+                let io = |error| QueueError::io("read", &files.path(self.queue, number))(error);
+                let read = file.read_at(&mut bytes, at).map_err(io)? / ENTRY_SIZE * ENTRY_SIZE;
+                let mut entries = bytes[..read].as_chunks::<ENTRY_SIZE>().0.iter().map(Entry::decode);
+                if let Some(entry) = entries.find(|entry| !entry.is_blank()) {
+                    return Ok(self.keeps(&entry));
+                }
+                if read == 0 {
+                    return Ok(false);
+                }
+                at += read as u64;
+            }
+        }
+        Ok(false)
+    }
+
+    /// Whether any entry to keep in a file points at its record. Not only the last: it may be torn.
     fn has_living(&self, number: u32) -> Result<bool, QueueError> {
         let per_file = self.queue.files().entries_per_file();
-        let mut last = None;
         for index in 0..per_file {
             let entry = self.entry_of(number, index)?;
             if !self.keeps(&entry) {
                 break;
             }
-            last = Some((index, entry));
+            if self.claim(&entry, i64::from(number) * per_file + index) == Claim::Confirmed {
+                return Ok(true);
+            }
         }
-        Ok(last.is_some_and(|(index, entry)| {
-            self.claim(&entry, i64::from(number) * per_file + index) == Claim::Confirmed
-        }))
+        Ok(false)
     }
 
     /// Queues with this prefix list messages of other topics.

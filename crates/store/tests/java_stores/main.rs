@@ -162,6 +162,7 @@ fn check_index_files(fixture: &Fixture) -> usize {
         clean: true,
         end: PhysicalOffset(i64::MAX),
         full_until: TimestampMs(0),
+        synced_below: PhysicalOffset(0),
         store_time: &|_| None,
     };
     let (index, findings) = Index::open(config, Arc::new(RealDisk::default()), &load).unwrap();

@@ -52,6 +52,28 @@ fn after_a_kill_only_the_last_message_is_added_again() {
 }
 
 #[test]
+fn keys_that_were_on_the_disk_are_not_erased_to_be_added_again() {
+    let (root, path) = crashed();
+    let load = |below| IndexLoad {
+        clean: false,
+        end: PhysicalOffset(500),
+        full_until: TimestampMs(0),
+        synced_below: PhysicalOffset(below),
+        store_time: &store_time,
+    };
+    let stored = |bytes: Vec<u8>| bytes[entry_range(1, 15)].to_vec();
+    let before = stored(std::fs::read(&path).unwrap());
+    let config = || config(root.path());
+    let (index, _) = Index::open(config(), Arc::new(RealDisk::default()), &load(500)).unwrap();
+    assert_eq!(index.resume_at(), PhysicalOffset(401), "nothing of the last message is missing");
+    // And another crash before anything was added.
+    drop(index);
+    assert!(stored(std::fs::read(&path).unwrap()) == before);
+    let (index, _) = Index::open(config(), Arc::new(RealDisk::default()), &load(400)).unwrap();
+    assert_eq!(index.resume_at(), PhysicalOffset(400));
+}
+
+#[test]
 fn a_lost_page_of_entries_is_added_again() {
     let (root, path) = crashed();
     edit(&path, |bytes| bytes[entry_range(6, 9)].fill(0));
@@ -140,7 +162,13 @@ fn files_that_were_full_and_synced_are_not_read() {
         std::fs::read_dir(root.path().join("index")).unwrap().map(|entry| entry.unwrap().path()).collect();
     paths.sort();
     edit(&paths[0], |bytes| bytes[entry_range(9, 9)].fill(0));
-    let load = IndexLoad { clean: false, end: PhysicalOffset(800), full_until, store_time: &store_time };
+    let load = IndexLoad {
+        clean: false,
+        end: PhysicalOffset(800),
+        full_until,
+        synced_below: PhysicalOffset(0),
+        store_time: &store_time,
+    };
     let (index, findings) = Index::open(config(root.path()), Arc::new(RealDisk::default()), &load).unwrap();
     assert!(findings.is_empty(), "{findings:?}");
     assert_eq!(index.resume_at(), PhysicalOffset(700));
@@ -194,6 +222,7 @@ fn an_empty_newest_file_goes_and_one_of_another_shape_stops_the_start() {
         clean: true,
         end: PhysicalOffset(500),
         full_until: TimestampMs(0),
+        synced_below: PhysicalOffset(0),
         store_time: &store_time,
     };
     let refused = Index::open(config(root.path()), Arc::new(RealDisk::default()), &load).err().unwrap();

@@ -227,6 +227,30 @@ fn a_queue_that_comes_back_elsewhere_leaves_no_file_behind() {
 }
 
 #[test]
+fn blanks_whose_message_is_not_on_the_disk_do_not_speak_for_the_file_before_them() {
+    let restart = Restart::after(25).keep_below(1000);
+    // A gap was filled up to entry 23, but a power cut lost its first file.
+    restart.edit(200, |bytes| bytes.fill(0));
+    restart.edit(400, |bytes| {
+        for blank in bytes[..3 * ENTRY_SIZE].chunks_exact_mut(ENTRY_SIZE) {
+            blank.copy_from_slice(&Entry::BLANK.encode());
+        }
+    });
+    let (queues, _) = restart.load().unwrap();
+    assert_eq!(bounds(&queues), (0, 10, 1000));
+
+    let mut restart = restart;
+    restart.keep_below = 2350;
+    restart.edit(200, |bytes| {
+        for blank in bytes.chunks_exact_mut(ENTRY_SIZE) {
+            blank.copy_from_slice(&Entry::BLANK.encode());
+        }
+    });
+    let (queues, _) = restart.load().unwrap();
+    assert_eq!(bounds(&queues), (0, 24, 2400), "whole files of blanks, and then their message");
+}
+
+#[test]
 fn a_last_blank_does_not_hide_the_messages_below_two_gigabytes() {
     let restart = Restart::after(3);
     restart.edit(0, |bytes| bytes[60..80].copy_from_slice(&Entry::BLANK.encode()));
