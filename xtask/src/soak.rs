@@ -41,7 +41,7 @@ pub(crate) fn task(arguments: &[String]) -> Result<()> {
             let suite = Suite {
                 tools: &tools,
                 make: Make::Ferromq,
-                at_once: 2,
+                at_once: 4,
                 dir: crate::target("soak")?,
                 keep: false,
             };

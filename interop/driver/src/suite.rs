@@ -342,8 +342,8 @@ fn add_trip(add: &mut impl FnMut(String, bool, Body), trip: Trip) {
 pub fn long() -> Vec<Scenario> {
     let mut all = Vec::new();
     let mut add = |name: String, mixed: bool, body: Body| all.push(Scenario { name, body, mixed });
-    for segment_bytes in [1 << 20, 2 << 20, 8 << 20] {
-        for seed in 0..10 {
+    for seed in 0..10 {
+        for segment_bytes in [1 << 20, 2 << 20, 8 << 20] {
             add_trip(&mut add, Trip { seed, segment_bytes, messages: 6000 });
         }
     }
