@@ -677,6 +677,16 @@ impl Recovery<'_> {
             };
             write().map_err(io_error("write again", segment.path()))?;
         }
+        // The same goes for zeros: a write that failed may have reached the disk, and what erased it not.
+        if let Some(segment) = self.segments.find(end) {
+            let len = ZEROED_AGAIN.min(segment.end() - end);
+            let zero = || {
+                let file = segment.file(&**self.disk)?;
+                file.zero(end - segment.base, len)?;
+                file.sync_data()
+            };
+            zero().map_err(io_error("erase the end of", segment.path()))?;
+        }
         let dir = self.layout.commit_log();
         self.disk.sync_dir(dir).map_err(io_error("sync", dir))
     }
@@ -690,6 +700,9 @@ impl Recovery<'_> {
         Ok(())
     }
 }
+
+/// Behind the end of the log so many bytes are zeroed again after a crash: more than is written at once.
+const ZEROED_AGAIN: u64 = 16 << 20;
 
 /// A log that can be read, and how its store is configured.
 #[derive(Clone, Copy)]
