@@ -374,7 +374,11 @@ impl World {
             false if self.reads.load(Ordering::Relaxed) => 8,
             false => 7,
         };
+        // Whoever needs a file of the log waits until it is made.
+        let makes_log_file = path.ends_with("commitlog")
+            || (path.starts_with(self.layout().commit_log()) && self.disk.content(path).is_none());
         let acted = match self.below(choices) {
+            _ if makes_log_file => self.read(),
             0 | 1 => self.send(),
             2 => self.step(Loop::Commit),
             3 => self.step(Loop::Sync),
