@@ -331,6 +331,11 @@ impl Engine {
         if rounds.trimmed_to == Some(start) {
             return;
         }
+        // A power cut must not bring back a file of the log whose queue entries are gone.
+        if let Err(error) = self.log.segments.sync_removals() {
+            tracing::error!(%error, "cannot sync the directory of the log");
+            return;
+        }
         let log_start = physical(start);
         let queues = self.queues.raise_min(log_start).and_then(|()| self.queues.remove_expired(log_start));
         let index = self.index.as_ref().map_or(Ok(0), |index| index.load().remove_expired(log_start));

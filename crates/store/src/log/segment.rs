@@ -5,7 +5,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
@@ -98,6 +98,8 @@ pub(crate) struct Segments {
     list: ArcSwap<Vec<Arc<Segment>>>,
     /// Held while a file is made. Who waits for it wants that file and could do nothing else meanwhile.
     making: Mutex<()>,
+    /// Names may be gone here and not on the disk. True at first: the last run may have removed some.
+    removals_unsynced: AtomicBool,
 }
 
 impl Segments {
@@ -112,7 +114,8 @@ impl Segments {
             })
             .collect();
         let (staging, list) = (layout.staging(), ArcSwap::from_pointee(list));
-        Self { disk, dir, staging, size, list, making: Mutex::default() }
+        let (making, removals_unsynced) = (Mutex::default(), AtomicBool::new(true));
+        Self { disk, dir, staging, size, list, making, removals_unsynced }
     }
 
     /// Files that must not be written.
@@ -191,6 +194,7 @@ impl Segments {
         for segment in self.list().iter().rev().filter(|segment| gone(segment)) {
             // Opened before its name goes, for those who have it and did not read yet.
             segment.file(&*self.disk)?;
+            self.removals_unsynced.store(true, Ordering::Release);
             self.disk.remove_file(&segment.path)?;
             self.list.rcu(|list| {
                 list.iter().filter(|other| other.base != segment.base).cloned().collect::<Vec<_>>()
@@ -198,9 +202,23 @@ impl Segments {
             removed.push(Arc::clone(segment));
         }
         if !removed.is_empty() {
-            self.disk.sync_dir(&self.dir)?;
+            self.sync_removals()?;
         }
         Ok(removed)
+    }
+
+    /// Makes every removal durable, also one whose own sync failed. What a removed segment held may only be forgotten
+    /// elsewhere after this: until then a power cut brings its name back.
+    ///
+    /// # Errors
+    /// The directory cannot be synced; call again.
+    pub(crate) fn sync_removals(&self) -> io::Result<()> {
+        if self.removals_unsynced.swap(false, Ordering::AcqRel) {
+            let synced = self.disk.sync_dir(&self.dir);
+            self.removals_unsynced.fetch_or(synced.is_err(), Ordering::AcqRel);
+            synced?;
+        }
+        Ok(())
     }
 }
 
