@@ -149,8 +149,17 @@ struct State {
     calls: u64,
 }
 
+/// What the next call does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NextCall {
+    /// Opens or creates a file.
+    Opens,
+    /// Anything else.
+    Other,
+}
+
 /// What runs between the calls of others.
-type Interlude = Arc<dyn Fn(&Path) + Send + Sync>;
+type Interlude = Arc<dyn Fn(&Path, NextCall) + Send + Sync>;
 
 struct Shared {
     state: Mutex<State>,
@@ -278,9 +287,13 @@ impl SimDisk {
 
     /// Runs the interlude, then counts the call; the state for what the call does.
     fn call(&self, path: &Path) -> parking_lot::MutexGuard<'_, State> {
+        self.next_call(path, NextCall::Other)
+    }
+
+    fn next_call(&self, path: &Path, next: NextCall) -> parking_lot::MutexGuard<'_, State> {
         let interlude = self.0.interlude.lock().clone();
         if let Some(interlude) = interlude {
-            interlude(path);
+            interlude(path, next);
         }
         let mut state = self.0.state.lock();
         state.calls += 1;
@@ -503,14 +516,14 @@ fn tear(inode: &mut Inode, random: &mut Random) {
 
 impl Disk for SimDisk {
     fn open(&self, path: &Path, _access: Access) -> io::Result<Arc<dyn DiskFile>> {
-        let mut state = self.call(path);
+        let mut state = self.next_call(path, NextCall::Opens);
         state.simple_fate(FaultyCall::Read)?;
         let inode = state.file(path)?;
         Ok(self.open_inode(&state, path, inode))
     }
 
     fn create(&self, path: &Path, len: u64, fill: Fill, _staging: &Path) -> io::Result<Arc<dyn DiskFile>> {
-        let mut state = self.call(path);
+        let mut state = self.next_call(path, NextCall::Opens);
         state.simple_fate(FaultyCall::Create)?;
         if state.node(path).is_some() {
             return Err(ErrorKind::AlreadyExists.into());

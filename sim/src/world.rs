@@ -26,7 +26,7 @@ use ferromq_store::{
 use parking_lot::Mutex;
 
 use crate::clock::SimClock;
-use crate::disk::{Crash, Fault, FaultyCall, Sabotage, SimDisk};
+use crate::disk::{Crash, Fault, FaultyCall, NextCall, Sabotage, SimDisk};
 use crate::model::{Found, Model, QueueKey};
 use crate::random::Random;
 
@@ -95,9 +95,9 @@ impl World {
     pub fn run(seed: u64, sabotage: Sabotage, traced: bool) -> Result<Summary, Failure> {
         let world = Arc::new(Self::new(seed, sabotage, traced));
         let weak: Weak<Self> = Arc::downgrade(&world);
-        world.disk.set_interlude(Some(Arc::new(move |path: &Path| {
+        world.disk.set_interlude(Some(Arc::new(move |path: &Path, next| {
             if let Some(world) = weak.upgrade() {
-                world.interlude(path);
+                world.interlude(path, next);
             }
         })));
         let lived = world.live();
@@ -358,7 +358,7 @@ impl World {
     }
 
     /// What other threads do while a call is under way.
-    fn interlude(&self, path: &Path) {
+    fn interlude(&self, path: &Path, next: NextCall) {
         if self.current().is_none() || !self.one_in(24) || self.within_interlude.swap(true, Ordering::Relaxed)
         {
             return;
@@ -374,9 +374,9 @@ impl World {
             false if self.reads.load(Ordering::Relaxed) => 8,
             false => 7,
         };
-        // Whoever needs a file of the log waits until it is made.
+        // Whoever needs a file of the log waits until it is made, or opened if an earlier attempt got that far.
         let makes_log_file = path.ends_with("commitlog")
-            || (path.starts_with(self.layout().commit_log()) && self.disk.content(path).is_none());
+            || (next == NextCall::Opens && path.starts_with(self.layout().commit_log()));
         let acted = match self.below(choices) {
             _ if makes_log_file => self.read(),
             0 | 1 => self.send(),
