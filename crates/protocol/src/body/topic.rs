@@ -77,14 +77,15 @@ impl Default for TopicConfig {
     }
 }
 
-/// `topics.json` (`TopicConfigSerializeWrapper`).
+/// `topics.json` (`TopicConfigSerializeWrapper`). Who writes it often keeps the topics as text
+/// ([`Rendered`](crate::json::Rendered)).
 #[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
-pub struct TopicConfigTable {
+pub struct TopicConfigTable<T = TopicConfig> {
     /// Version of the table.
     pub data_version: DataVersion,
     /// By topic.
-    pub topic_config_table: BTreeMap<String, TopicConfig>,
+    pub topic_config_table: BTreeMap<String, T>,
 }
 
 /// The same with the mappings of static topics: answer 21, part of a registration

@@ -16,4 +16,4 @@ mod write;
 
 pub use self::read::{Error, from_slice};
 pub use self::value::Value;
-pub use self::write::{Form, to_vec, write};
+pub use self::write::{Form, Rendered, to_vec, write};

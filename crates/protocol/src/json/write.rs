@@ -37,6 +37,32 @@ pub fn write<T: Serialize + ?Sized>(out: &mut Vec<u8>, value: &T, form: Form) {
         .expect("invariant: plain data always serializes");
 }
 
+/// A value that is text already, as it looks inside of a larger one. It is kept by who writes a large table again and
+/// again of which little changes. Only the writer of this module can write it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rendered(Box<[u8]>);
+
+impl Rendered {
+    /// The text of `value` in a place where `depth` objects and lists are open around it.
+    ///
+    /// # Panics
+    /// As [`write`].
+    #[must_use]
+    pub fn new<T: Serialize + ?Sized>(value: &T, form: Form, depth: usize) -> Self {
+        let mut text = Vec::new();
+        value
+            .serialize(&mut Writer { out: &mut text, form, depth, wrote_none: false })
+            .expect("invariant: plain data always serializes");
+        Self(text.into())
+    }
+}
+
+impl Serialize for Rendered {
+    fn serialize<S: ser::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(&self.0)
+    }
+}
+
 struct Writer<'a> {
     out: &'a mut Vec<u8>,
     form: Form,
@@ -224,8 +250,10 @@ impl<'w, 'a> ser::Serializer for &'w mut Writer<'a> {
         Ok(())
     }
 
+    /// Nothing of Java's is bytes: what comes here is [`Rendered`].
     fn serialize_bytes(self, value: &[u8]) -> Result<(), Refused> {
-        value.serialize(self)
+        self.out.extend_from_slice(value);
+        Ok(())
     }
 
     fn serialize_none(self) -> Result<(), Refused> {
@@ -426,6 +454,17 @@ mod tests {
         let mut out = b"kept:".to_vec();
         write(&mut out, &body(), form);
         String::from_utf8(out).unwrap().strip_prefix("kept:").unwrap().to_owned()
+    }
+
+    #[test]
+    fn a_rendered_value_looks_as_if_it_were_written_in_its_place() {
+        for form in [Form::Wire, Form::Strict, Form::File] {
+            let (mut whole, mut with_rendered) = (Vec::new(), Vec::new());
+            write(&mut whole, &BTreeMap::from([("a", body()), ("b", body())]), form);
+            let rendered = || Rendered::new(&body(), form, 1);
+            write(&mut with_rendered, &BTreeMap::from([("a", rendered()), ("b", rendered())]), form);
+            assert_eq!(String::from_utf8(with_rendered), String::from_utf8(whole));
+        }
     }
 
     #[test]
