@@ -5,6 +5,7 @@
 //! each other: one that does not answer is left out of rounds until it does, and then gets everything. Whoever changed
 //! a topic may wait until the name servers know, but not long.
 
+use std::cell::OnceCell;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -291,15 +292,17 @@ impl Rounds {
             self.register_all(true).await;
         } else if !backlog.topics.is_empty() {
             let single: Arc<[Payload]> = Arc::new([self.payload(backlog.topics)]);
-            let everything = self.everything();
-            self.round(|server| {
-                if server.is_behind.load(Ordering::Acquire) {
-                    Job::Register(Arc::clone(&everything))
-                } else {
-                    Job::Register(Arc::clone(&single))
-                }
-            })
-            .await;
+            // The whole table is large, and needed only by who is behind.
+            let (everything, rounds) = (OnceCell::new(), &*self);
+            rounds
+                .round(move |server| {
+                    if server.is_behind.load(Ordering::Acquire) {
+                        Job::Register(Arc::clone(everything.get_or_init(|| rounds.everything())))
+                    } else {
+                        Job::Register(Arc::clone(&single))
+                    }
+                })
+                .await;
         }
         for waiter in backlog.waiters {
             // Who stopped waiting does not care.
@@ -351,7 +354,7 @@ impl Rounds {
     }
 
     /// Runs a job at every name server that is not still busy with the last, and waits for the answers, but not long.
-    async fn round(&mut self, job: impl Fn(&NameServer) -> Job) {
+    async fn round(&self, job: impl Fn(&NameServer) -> Job) {
         let servers = self.known.lock().clone();
         let mut answers = JoinSet::new();
         for server in servers {
