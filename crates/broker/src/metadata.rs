@@ -2,8 +2,8 @@
 //!
 //! A change of topics or groups is a [`Change`], and nothing of it shows before it is on disk: edits are staged one
 //! after the other, one thread writes the files they touch, then `Metadata::apply` makes them visible and those who
-//! wait are told. Changes staged while a file is being written share the next write, so ten thousand creations cost
-//! a few hundred writes. When a write fails, the file keeps its old contents, the changes of that write and those
+//! wait are told. Changes staged while a file is being written share the next write, and a write waits a moment for
+//! those who are likely to come back with their next change (see [`Pace`]). When a write fails, the file keeps its old contents, the changes of that write and those
 //! staged on top of it are dropped, and everybody who waits for them gets the error.
 //!
 //! Committed offsets are changes that nobody waits for: they show at once and reach their file within
@@ -13,7 +13,7 @@ use std::future::Future;
 use std::io;
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ferromq_protocol::body::DataVersion;
 use ferromq_store::clock::Clock;
@@ -29,6 +29,9 @@ pub mod files;
 
 /// How far the file of offsets may be behind.
 pub const OFFSET_FLUSH_INTERVAL: Duration = Duration::from_secs(5);
+
+/// How long a write waits for company at most.
+const COMPANY_WAIT_MAX: Duration = Duration::from_millis(20);
 
 /// Commits after which the version of the offsets counts on, as in Java.
 const COMMITS_PER_VERSION: u64 = 500;
@@ -130,6 +133,36 @@ struct Staged {
     stopping: bool,
 }
 
+/// How many wait for a write and how long it takes. Every write replaces a whole file, so who creates topics one after
+/// the other on several connections shall share writes, instead of taking turns in two halves: one that waits for the
+/// write under way, and one for the next.
+#[derive(Default)]
+struct Pace {
+    /// Those who waited for the last write, and those who came during it.
+    waiters: usize,
+    /// How long the last write took.
+    took: Duration,
+}
+
+impl Pace {
+    /// True while a write for `waiters` may wait for more, `waited` after it could have begun. What it costs at worst
+    /// is small against the write itself.
+    fn expects_more(&self, waiters: usize, waited: Duration) -> bool {
+        waiters < self.waiters && waited < self.longest_wait()
+    }
+
+    fn longest_wait(&self) -> Duration {
+        (self.took / 2).min(COMPANY_WAIT_MAX)
+    }
+}
+
+/// What belongs to the thread that writes.
+#[derive(Default)]
+struct Writer {
+    pace: Pace,
+    kept: files::Kept,
+}
+
 /// Topics, groups and offsets of this broker.
 pub struct Metadata {
     /// The topics in force.
@@ -166,7 +199,10 @@ impl Metadata {
     /// Starts the thread that writes. It ends with [`Self::stop`].
     pub fn start(self: &Arc<Self>) -> io::Result<JoinHandle<()>> {
         let metadata = Arc::clone(self);
-        std::thread::Builder::new().name("metadata".into()).spawn(move || while metadata.step() {})
+        std::thread::Builder::new().name("metadata".into()).spawn(move || {
+            let mut writer = Writer::default();
+            while metadata.step(&mut writer) {}
+        })
     }
 
     /// Lets the writer finish what is staged, write the offsets and end.
@@ -232,10 +268,16 @@ impl Metadata {
     }
 
     /// Waits for work and does one write. False when there will be no more.
-    fn step(&self) -> bool {
+    fn step(&self, writer: &mut Writer) -> bool {
         let mut staged = self.staged.lock();
         while staged.next.is_empty() && !staged.flush_offsets && !staged.stopping {
             self.work.wait(&mut staged);
+        }
+        if !staged.next.is_empty() {
+            let ready = Instant::now();
+            while writer.pace.expects_more(staged.next_waiters.len(), ready.elapsed()) && !staged.stopping {
+                self.work.wait_until(&mut staged, ready + writer.pace.longest_wait());
+            }
         }
         let last = staged.stopping && staged.next.is_empty();
         staged.writing = std::mem::take(&mut staged.next);
@@ -250,9 +292,13 @@ impl Metadata {
         let versions = batch.versions(staged.versions, offset_steps, self.clock.now().0);
         drop(staged);
 
-        let written = batch.write(self, &versions);
+        let start = Instant::now();
+        let written = batch.write(self, &versions, &mut writer.kept);
+        let took = start.elapsed();
 
         let mut staged = self.staged.lock();
+        let waiters = staged.writing_waiters.len() + staged.next_waiters.len();
+        writer.pace = Pace { waiters, took };
         let changes = std::mem::take(&mut staged.writing);
         let mut waiters = std::mem::take(&mut staged.writing_waiters);
         let outcome = match written {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use ferromq_protocol::body::{
     ConsumerOffsetTable, DataVersion, SubscriptionGroupTable, TopicConfig, TopicConfigTable,
 };
-use ferromq_protocol::json::{self, Form};
+use ferromq_protocol::json::{self, Form, Rendered};
 use ferromq_store::clock::Clock;
 use ferromq_store::disk::Disk;
 use ferromq_store::layout::Layout;
@@ -112,6 +112,16 @@ impl StateFiles {
     }
 }
 
+/// What the writer keeps from one write to the next.
+#[derive(Default)]
+pub(super) struct Kept {
+    /// `topics.json` as it is, its topics as text: of ten thousand only those that change are rendered. Absent before
+    /// the first write, and after one that failed.
+    topics: Option<TopicConfigTable<Rendered>>,
+    /// How long that text was.
+    topics_bytes: usize,
+}
+
 /// What one write has to write.
 pub(super) struct Batch {
     topics: BTreeMap<Box<str>, Option<Arc<Topic>>>,
@@ -183,7 +193,12 @@ impl Batch {
 
     /// Writes the files that the changes touch. Offsets go first: a deleted topic must not come back with them, while
     /// a topic without its offsets harms nobody.
-    pub(super) fn write(&self, metadata: &Metadata, versions: &Versions) -> Result<(), PersistError> {
+    pub(super) fn write(
+        &self,
+        metadata: &Metadata,
+        versions: &Versions,
+        kept: &mut Kept,
+    ) -> Result<(), PersistError> {
         let save = |file, text: &[u8]| {
             (metadata.write)(file, text).map_err(|error| PersistError::Write(Arc::new(error)))
         };
@@ -191,7 +206,15 @@ impl Batch {
             save(File::Offsets, &self.offsets_text(metadata, versions.offsets))?;
         }
         if self.topic_changes > 0 {
-            save(File::Topics, &self.topics_text(metadata, versions.topics))?;
+            let mut topics = kept.topics.take().unwrap_or_else(|| present_topics(metadata));
+            self.change_topics(&mut topics);
+            topics.data_version = versions.topics;
+            // A little more than the last time, so that megabytes are not moved to make room.
+            let mut text = Vec::with_capacity(kept.topics_bytes + kept.topics_bytes / 16);
+            json::write(&mut text, &topics, Form::File);
+            save(File::Topics, &text)?;
+            kept.topics_bytes = text.len();
+            kept.topics = Some(topics);
         }
         if self.group_changes > 0 {
             save(File::Groups, &self.groups_text(metadata, versions.groups))?;
@@ -199,12 +222,13 @@ impl Batch {
         Ok(())
     }
 
-    fn topics_text(&self, metadata: &Metadata, data_version: DataVersion) -> Vec<u8> {
-        let present = metadata.topics.all();
-        let topics = merged(present.iter().map(|topic| (&*topic.name, topic)), &self.topics);
-        let topic_config_table =
-            topics.into_iter().map(|(name, topic)| (name.into(), TopicConfig::from(&**topic))).collect();
-        text(&TopicConfigTable { data_version, topic_config_table })
+    fn change_topics(&self, file: &mut TopicConfigTable<Rendered>) {
+        for (name, change) in &self.topics {
+            match change {
+                Some(topic) => file.topic_config_table.insert(name.to_string(), rendered(topic)),
+                None => file.topic_config_table.remove(&**name),
+            };
+        }
     }
 
     fn groups_text(&self, metadata: &Metadata, data_version: DataVersion) -> Vec<u8> {
@@ -255,6 +279,19 @@ impl Batch {
         };
         text(&file)
     }
+}
+
+fn present_topics(metadata: &Metadata) -> TopicConfigTable<Rendered> {
+    let present = metadata.topics.all();
+    TopicConfigTable {
+        topic_config_table: present.iter().map(|topic| (topic.name.to_string(), rendered(topic))).collect(),
+        data_version: DataVersion::default(),
+    }
+}
+
+fn rendered(topic: &Topic) -> Rendered {
+    // Within the table, which is within the file.
+    Rendered::new(&TopicConfig::from(topic), Form::File, 2)
 }
 
 /// What is present with the changes on top.

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 use std::sync::mpsc;
 use std::task::{Context, Poll, Waker};
 
+use ferromq_protocol::body::TopicConfigTable;
+use ferromq_protocol::json::{self, Form};
 use ferromq_store::clock::SystemClock;
 
 use super::*;
@@ -151,6 +153,55 @@ fn a_failed_write_leaves_everything_as_it_was() {
     wait(again).unwrap();
     assert!(metadata.topics.find("bad").is_some(), "a later attempt is not harmed");
     stop(&metadata, thread);
+}
+
+#[test]
+fn what_is_kept_between_writes_is_what_is_in_force() {
+    let (metadata, gate, thread) = gated();
+    let topics_of = |text: &str| {
+        let file: TopicConfigTable = json::from_slice(text.as_bytes()).unwrap();
+        let mut whole = Vec::new();
+        json::write(&mut whole, &file, Form::File);
+        assert_eq!(text.as_bytes(), whole, "kept text and new text look the same");
+        let topics = file.topic_config_table.into_iter();
+        topics.map(|(name, topic)| format!("{name} {}", topic.write_queue_nums)).collect::<Vec<_>>()
+    };
+    let written = |change| {
+        let mut edit = metadata.edit();
+        edit.push(change);
+        let saved = edit.commit();
+        let (_, text) = gate.let_it_happen();
+        wait(Box::pin(saved)).unwrap();
+        topics_of(&text)
+    };
+    let topic = |name: &str, queues| Change::PutTopic(Arc::new(Topic::new(name, queues)));
+
+    assert_eq!(written(topic("A", 4)), ["A 4"]);
+    assert_eq!(written(topic("B", 4)), ["A 4", "B 4"]);
+    let failed = put(&metadata, "C");
+    gate.let_it_fail();
+    wait(failed).unwrap_err();
+    assert_eq!(written(topic("A", 8)), ["A 8", "B 4"], "a write that failed leaves nothing behind");
+    let mut edit = metadata.edit();
+    edit.push(Change::DeleteTopic("A".into()));
+    let deleted = edit.commit();
+    assert_eq!(gate.let_it_happen().0, File::Offsets);
+    let (_, text) = gate.let_it_happen();
+    wait(Box::pin(deleted)).unwrap();
+    assert_eq!(topics_of(&text), ["B 4"]);
+    stop(&metadata, thread);
+}
+
+#[test]
+fn a_write_waits_for_those_who_come_back_but_not_long() {
+    let (ms, at_once) = (Duration::from_millis, Duration::ZERO);
+    assert!(!Pace::default().expects_more(1, at_once), "nobody is known to come");
+    let pace = Pace { waiters: 8, took: ms(10) };
+    assert!(pace.expects_more(7, ms(4)));
+    assert!(!pace.expects_more(8, at_once), "all are there");
+    assert!(!pace.expects_more(7, ms(5)), "half of a write is enough");
+    let slow = Pace { waiters: 8, took: ms(10_000) };
+    assert!(!slow.expects_more(7, COMPANY_WAIT_MAX));
 }
 
 #[test]
