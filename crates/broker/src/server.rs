@@ -28,6 +28,7 @@ use crate::metadata::{Metadata, files};
 use crate::names::SystemTopics;
 use crate::registration::{self, Announcements, Registrar};
 use crate::requests::BrokerService;
+use crate::stall::StallWatch;
 use crate::topics::BuiltIn;
 
 /// Threads that may wait for the disk on behalf of requests.
@@ -80,6 +81,7 @@ pub struct RunningBroker {
     stopping: watch::Sender<bool>,
     housekeeping: JoinHandle<()>,
     metadata_thread: ThreadHandle<()>,
+    stall_watch: StallWatch,
 }
 
 /// Starts a broker. Must be called within a tokio runtime. When this returns, clients are served and the name servers
@@ -115,6 +117,7 @@ pub async fn start(
     }
     let metadata_thread = metadata.start().map_err(BrokerError::Thread)?;
     store.start()?;
+    let stall_watch = StallWatch::start(Arc::clone(&store)).map_err(BrokerError::Thread)?;
 
     let unique_keys = UniqueKeys::new(identity.store_host.ip, process_number(), u32::from(port));
     let broker = Arc::new(Broker::new(Parts {
@@ -141,7 +144,7 @@ pub async fn start(
     let (stopping, stop) = watch::channel(false);
     let housekeeping = tokio::spawn(housekeeping::run(Arc::clone(&broker), stop));
     let registrar = registration::start(Arc::clone(&broker), connector).await;
-    Ok(RunningBroker { broker, servers, registrar, stopping, housekeeping, metadata_thread })
+    Ok(RunningBroker { broker, servers, registrar, stopping, housekeeping, metadata_thread, stall_watch })
 }
 
 impl RunningBroker {
@@ -158,7 +161,7 @@ impl RunningBroker {
 
     /// Tells the name servers, lets received requests be answered, and brings everything to the disk.
     pub async fn stop(self) -> StopReport {
-        let Self { broker, servers, registrar, stopping, housekeeping, metadata_thread } = self;
+        let Self { broker, servers, registrar, stopping, housekeeping, metadata_thread, stall_watch } = self;
         registrar.stop().await;
         let drain = Drain { send_away: broker.config().listen.farewell, patience: DRAIN_PATIENCE };
         for server in servers {
@@ -171,6 +174,7 @@ impl RunningBroker {
         // A task of ours that panicked has said so.
         let _ = housekeeping.await;
         let stopped = tokio::task::spawn_blocking(move || {
+            drop(stall_watch);
             broker.metadata.stop();
             if metadata_thread.join().is_err() {
                 tracing::error!("the thread that saves topics, groups and offsets had panicked");
