@@ -4,17 +4,16 @@
 
 mod common;
 
-use std::io;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use common::watched_disk::{Watch, WatchedDisk};
 use common::{config, parts, queue, read_all, stored};
 use ferromq_protocol::types::{PhysicalOffset, QueueOffset, TimestampMs};
 use ferromq_store::clock::{Clock, SystemClock};
-use ferromq_store::disk::{Access, DirEntry, Disk, DiskFile, DiskLock, FileSystem, Fill, RealDisk, Space};
+use ferromq_store::disk::Space;
 use ferromq_store::queue::{Boundary, Queue, TagFilter, Wait};
 use ferromq_store::retention::RetentionRules;
 use ferromq_store::{
@@ -53,65 +52,22 @@ impl Clock for MovedClock {
     }
 }
 
-/// The real disk, as full as it is told to be.
-struct PretendDisk {
-    real: RealDisk,
+/// How full the disk is said to be.
+struct Fullness {
     used_percent: AtomicU64,
 }
 
-impl Disk for PretendDisk {
-    fn open(&self, path: &Path, access: Access) -> io::Result<Arc<dyn DiskFile>> {
-        self.real.open(path, access)
-    }
-    fn create(&self, path: &Path, len: u64, fill: Fill, staging: &Path) -> io::Result<Arc<dyn DiskFile>> {
-        self.real.create(path, len, fill, staging)
-    }
-    fn create_small(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
-        self.real.create_small(path)
-    }
-    fn create_dir_all(&self, path: &Path) -> io::Result<()> {
-        self.real.create_dir_all(path)
-    }
-    fn list(&self, dir: &Path) -> io::Result<Vec<DirEntry>> {
-        self.real.list(dir)
-    }
-    fn metadata(&self, path: &Path) -> io::Result<Option<DirEntry>> {
-        self.real.metadata(path)
-    }
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.real.rename(from, to)
-    }
-    fn hard_link(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.real.hard_link(from, to)
-    }
-    fn remove_file(&self, path: &Path) -> io::Result<()> {
-        self.real.remove_file(path)
-    }
-    fn remove_dir(&self, path: &Path) -> io::Result<()> {
-        self.real.remove_dir(path)
-    }
-    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
-        self.real.sync_dir(dir)
-    }
-    fn space(&self, _path: &Path) -> io::Result<Space> {
+impl Watch for Fullness {
+    fn space(&self) -> Option<Space> {
         let free = 100 - self.used_percent.load(Ordering::Relaxed);
-        Ok(Space { total: 100, free, available: free })
-    }
-    fn file_system(&self, path: &Path) -> io::Result<Option<Box<dyn FileSystem>>> {
-        self.real.file_system(path)
-    }
-    fn session(&self) -> Option<u64> {
-        self.real.session()
-    }
-    fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn DiskLock>>> {
-        self.real.lock(path)
+        Some(Space { total: 100, free, available: free })
     }
 }
 
 struct Fixture {
     root: tempfile::TempDir,
     clock: Arc<MovedClock>,
-    disk: Arc<PretendDisk>,
+    disk: Arc<Fullness>,
 }
 
 impl Fixture {
@@ -119,7 +75,7 @@ impl Fixture {
         Self {
             root: tempfile::tempdir().unwrap(),
             clock: Arc::default(),
-            disk: Arc::new(PretendDisk { real: RealDisk::default(), used_percent: AtomicU64::new(20) }),
+            disk: Arc::new(Fullness { used_percent: AtomicU64::new(20) }),
         }
     }
 
@@ -134,7 +90,8 @@ impl Fixture {
 
     /// A store without threads: what happens, happens when a test steps.
     fn open(&self) -> Store {
-        let environment = Environment { disk: self.disk.clone(), clock: self.clock.clone() };
+        let disk = Arc::new(WatchedDisk::new(Arc::clone(&self.disk)));
+        let environment = Environment { disk, clock: self.clock.clone() };
         let store = Store::open(self.config(), environment).unwrap();
         store.follow().unwrap();
         store.lead();

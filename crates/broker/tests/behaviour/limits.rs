@@ -8,10 +8,10 @@ use ferromq_broker::background::{self, Background};
 use ferromq_broker::holds::{HOLD_BYTES_MAX, HOLDS_MAX};
 use ferromq_protocol::code::request;
 use ferromq_protocol::header::OwnedFrame;
-use ferromq_store::disk::Disk;
 
 use crate::slow_disk::{Gate, SlowDisk};
 use crate::support::{Client, Pull, Send, TestBroker, eventually, number};
+use crate::watched_disk::WatchedDisk;
 
 /// More at once than a connection may have unanswered: the rest waits in the socket, and all of it is answered.
 #[test]
@@ -164,7 +164,7 @@ fn requests_that_are_kept_are_counted_in_bytes() {
 fn on_slow_disk(settings: &[(&str, &str)]) -> (Arc<SlowDisk>, TestBroker) {
     let disk = Arc::new(SlowDisk::default());
     let settings = [&[("flushDiskType", "SYNC_FLUSH"), ("syncFlushTimeout", "60000")], settings].concat();
-    let broker = TestBroker::on_disk(Arc::clone(&disk) as Arc<dyn Disk>, &settings);
+    let broker = TestBroker::on_disk(Arc::new(WatchedDisk::new(Arc::clone(&disk))), &settings);
     (disk, broker)
 }
 

@@ -15,3 +15,5 @@ mod rows;
 mod send;
 mod slow_disk;
 mod support;
+#[path = "../../../store/tests/common/watched_disk.rs"]
+mod watched_disk;

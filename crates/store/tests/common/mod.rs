@@ -2,6 +2,8 @@
 #![allow(dead_code, reason = "every test program uses a part")]
 #![allow(unreachable_pub, clippy::unwrap_used, clippy::panic, reason = "these are tests")]
 
+pub mod watched_disk;
+
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 use std::sync::Arc;
