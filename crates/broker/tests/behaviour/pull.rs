@@ -1,10 +1,11 @@
 //! Pulling: what is found, what is waited for, and how long.
 
+use std::os::unix::fs::FileExt;
 use std::time::{Duration, Instant};
 
 use ferromq_protocol::code::request;
 
-use crate::support::{PATIENCE, Pull, SILENCE, Send, TestBroker, eventually, number, records};
+use crate::support::{Client, PATIENCE, Pull, SILENCE, Send, TestBroker, eventually, number, records};
 
 #[test]
 fn a_held_pull_is_answered_by_the_next_message() {
@@ -209,6 +210,59 @@ fn messages_that_left_memory_are_read_from_the_disk() {
         assert!(records(&reply.body).iter().all(|record| record.body == body));
         offset = number(&reply, "nextBeginOffset");
     }
+}
+
+/// Damages what each of these messages is made of, far from one another: the body, the length, where it says it lies.
+#[test]
+fn a_damaged_record_fails_the_pull_until_it_may_be_skipped() {
+    const COUNT: usize = 12;
+    let broker = TestBroker::start();
+    let mut client = broker.client();
+    for n in 0..COUNT {
+        Send::to("T").body(format!("message {n}").as_bytes()).ok(&mut client);
+    }
+    let reply = Pull::of("T", "g").by(&mut client);
+    let places: Vec<u64> =
+        records(&reply.body).iter().map(|r| u64::try_from(r.physical.0).unwrap()).collect();
+    assert_eq!(places.len(), COUNT);
+    // The ring of another process is empty: everything comes from files, and is checked.
+    let broker = broker.restart();
+    let file = broker.directory.path().join("commitlog/00000000000000000000");
+    let log = std::fs::File::options().write(true).open(&file).unwrap();
+    let (body_at, position_at, damaged) = (88 + 3, 28, [3, 4, 8, 11]);
+    log.write_all_at(b"?", places[3] + body_at).unwrap();
+    log.write_all_at(&1_000_000_i32.to_be_bytes(), places[4]).unwrap();
+    log.write_all_at(&[1], places[8] + position_at).unwrap();
+    log.write_all_at(&[0; 100], places[11]).unwrap();
+
+    let mut client = broker.client();
+    let reply = Pull::of("T", "g").by(&mut client);
+    let remark = reply.remark.as_deref().unwrap();
+    assert_eq!(reply.code, 1, "{remark}");
+    let at = places[3].to_string();
+    assert!(remark.contains(file.to_str().unwrap()) && remark.contains(&at), "{remark}");
+    assert!(broker.gauge("ferromqCorruptRecords") > 0);
+    assert_eq!(broker.gauge("ferromqSkippedRecords"), 0);
+    // What lies around it is served to whoever asks for that.
+    assert_eq!(records(&Pull::of("T", "g").field("maxMsgNums", "3").by(&mut client).body).len(), 3);
+
+    let skip = |client: &mut Client, skip: bool| {
+        let line = format!("skipCorruptRecords={skip}\n");
+        assert_eq!(client.call(request::UPDATE_BROKER_CONFIG, &[], line.as_bytes()).code, 0);
+    };
+    skip(&mut client, true);
+    let reply = Pull::of("T", "g").by(&mut client);
+    assert_eq!((reply.code, number(&reply, "nextBeginOffset")), (0, i64::try_from(COUNT).unwrap()));
+    let offsets: Vec<i64> = records(&reply.body).iter().map(|record| record.queue_offset.0).collect();
+    let whole: Vec<i64> = (0..12).filter(|offset| !damaged.contains(offset)).collect();
+    assert_eq!(offsets, whole);
+    assert_eq!(broker.gauge("ferromqSkippedRecords"), damaged.len());
+    // Nothing but a damaged one: the consumer goes on behind it.
+    let reply = Pull::of("T", "g").at("11").by(&mut client);
+    assert_eq!((reply.code, reply.body.len(), number(&reply, "nextBeginOffset")), (0, 0, 12));
+
+    skip(&mut client, false);
+    assert_eq!(Pull::of("T", "g").by(&mut client).code, 1);
 }
 
 #[test]
