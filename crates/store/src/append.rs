@@ -27,8 +27,8 @@ pub(crate) const BLANK_LEN: u64 = record::PEEK_LEN as u64;
 /// What a record may have beyond the largest body: header, topic and properties.
 const OVERHEAD_MAX: usize = 64 << 10;
 /// A buffer that grew beyond this is given back to the allocator after use.
-const KEPT_BYTES_MAX: usize = 512 << 10;
-const KEPT_BATCHES_MAX: usize = 64;
+pub(crate) const KEPT_BYTES_MAX: usize = 512 << 10;
+pub(crate) const KEPT_BATCHES_MAX: usize = 64;
 
 /// What a record is made of.
 #[derive(Clone, Copy, Debug)]
@@ -450,6 +450,12 @@ impl BatchPool {
 
     pub(crate) fn take(&self) -> Box<Batch> {
         self.idle.lock().pop().unwrap_or_else(|| Box::new(Batch::new(Arc::clone(&self.encoding))))
+    }
+
+    /// How many there are, and how large their buffers.
+    pub(crate) fn idle(&self) -> (usize, usize) {
+        let idle = self.idle.lock();
+        (idle.len(), idle.iter().map(|batch| batch.bytes.capacity()).sum())
     }
 
     pub(crate) fn give_back(&self, mut batch: Box<Batch>) {

@@ -14,7 +14,7 @@ use ferromq_protocol::types::{PhysicalOffset, QueueId, QueueOffset, TimestampMs}
 use parking_lot::Mutex;
 use thiserror::Error;
 
-use crate::append::{Batch, BatchPool, Encoding, PortState};
+use crate::append::{Batch, BatchPool, Encoding, KEPT_BATCHES_MAX, KEPT_BYTES_MAX, PortState};
 use crate::clock::Clock;
 use crate::commit::{CommitWatch, Intake};
 use crate::config::StoreConfig;
@@ -84,6 +84,18 @@ pub struct StoreStatus {
     pub pending_bytes: usize,
     /// Limit of the same.
     pub pending_bytes_max: usize,
+    /// Batches that are kept for reuse.
+    pub idle_batches: usize,
+    /// Limit of the same.
+    pub idle_batches_max: usize,
+    /// Bytes of their buffers.
+    pub idle_batch_bytes: usize,
+    /// Limit of the same.
+    pub idle_batch_bytes_max: usize,
+    /// Bytes in memory of the slot table of the newest index file; 0 without an index.
+    pub index_slot_bytes: usize,
+    /// Limit of the same.
+    pub index_slot_bytes_max: usize,
     /// How long the commit under way has taken.
     pub commit_stalled_for: Duration,
     /// Why nothing is acknowledged any more.
@@ -527,6 +539,9 @@ impl Store {
     pub fn status(&self) -> StoreStatus {
         let core = &self.core;
         let counters = &core.counters;
+        let (idle_batches, idle_batch_bytes) = core.pool.idle();
+        let index = core.index.as_ref().map(|index| index.load().slot_table_bytes());
+        let (index_slot_bytes, index_slot_bytes_max) = index.unwrap_or_default();
         StoreStatus {
             min_physical: self.min_physical(),
             confirmed: self.max_physical(),
@@ -535,6 +550,12 @@ impl Store {
             write_behind_lag: core.write_behind_lag(),
             pending_bytes: core.intake.outstanding(),
             pending_bytes_max: core.config.pending_bytes_max,
+            idle_batches,
+            idle_batches_max: KEPT_BATCHES_MAX,
+            idle_batch_bytes,
+            idle_batch_bytes_max: KEPT_BATCHES_MAX * KEPT_BYTES_MAX,
+            index_slot_bytes,
+            index_slot_bytes_max,
             commit_stalled_for: core.commit_stalled_for(),
             poisoned_by: core.health.poisoned_by().map(str::to_owned),
             disk_full: core.health.has(Trouble::DiskFull),

@@ -249,6 +249,64 @@ fn sends_of_all_connections_together_have_an_end() {
 }
 
 #[test]
+fn batches_that_are_kept_for_reuse_have_an_end() {
+    const KEPT: usize = 64;
+    const KEPT_BYTES: usize = 512 << 10;
+    for (len, connections) in [(700_000, 40), (10, 200)] {
+        let (disk, broker) = on_slow_disk(&[]);
+        let mut clients: Vec<Client> = (0..connections).map(|_| broker.client()).collect();
+        Send::to("T").ok(&mut clients[0]);
+        let body = vec![b'x'; len];
+        let pending = || broker.broker().store.status().pending_bytes;
+        // One batch of each connection is in use at once.
+        let closed = disk.syncs.close();
+        for client in &mut clients {
+            client.post(request::SEND_MESSAGE_V2, &Send::to("T").fields(), &body);
+        }
+        eventually("all wait for the disk", || pending() > connections * len.max(100));
+        drop(closed);
+        for client in &mut clients {
+            assert_eq!(client.receive_within(crate::support::PATIENCE).unwrap().code, 0);
+        }
+        eventually("they are back", || broker.gauge("ferromqIdleBatches") >= connections.min(KEPT));
+        let (batches, bytes) = (broker.gauge("ferromqIdleBatches"), broker.gauge("ferromqIdleBatchBytes"));
+        assert!(batches <= KEPT && bytes <= batches * KEPT_BYTES && bytes > 0, "{batches} of {bytes} bytes");
+        assert_eq!(broker.gauge("ferromqIdleBatchesMax"), KEPT);
+        assert_eq!(broker.gauge("ferromqIdleBatchBytesMax"), KEPT * KEPT_BYTES);
+    }
+}
+
+#[test]
+fn only_the_newest_index_file_has_its_slot_table_in_memory() {
+    let broker = TestBroker::with(&[("maxHashSlotNum", "100000"), ("maxIndexNum", "4000")]);
+    let mut client = broker.client();
+    let slots = || broker.gauge("ferromqIndexSlotBytes");
+    let max = broker.gauge("ferromqIndexSlotBytesMax");
+    assert_eq!(max, 100_000_usize.div_ceil(1_024) * 4_096);
+    assert_eq!(slots(), 0, "an idle broker has none");
+    let mut keyed = 1_u64..;
+    let mut send = |count: usize| {
+        // Keys that are alike would share few slots.
+        let spread = |n: u64| format!("{:016x}", n.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        let keys: Vec<String> = keyed.by_ref().take(count).map(spread).collect();
+        Send::to("T").property("KEYS", &keys.join(" ")).ok(&mut client);
+    };
+    send(1);
+    // One page of it, or two: there may be an entry of the message's own.
+    assert!((4_096..=8_192).contains(&slots()), "{}", slots());
+    for _ in 0..3 {
+        send(1_000);
+    }
+    assert_eq!(slots(), max, "so many keys need every page");
+    // The file becomes full, and another begins.
+    send(1_200);
+    assert!(slots() < max, "{}", slots());
+    send(1_500);
+    send(1_500);
+    assert_eq!(slots(), max);
+}
+
+#[test]
 fn one_write_of_the_log_has_an_end_however_much_waits() {
     let (disk, broker) = on_slow_disk(&[("osPageCacheBusyTimeOutMills", "60000")]);
     let mut clients: Vec<Client> = (0..300).map(|_| broker.client()).collect();

@@ -435,6 +435,14 @@ impl Index {
         self.files.read().iter().rev().take(2).map(bytes).sum()
     }
 
+    /// Bytes of the newest file's slot table that are in memory, and how many there can be.
+    #[must_use]
+    pub fn slot_table_bytes(&self) -> (usize, usize) {
+        let newest = self.files.read().last().map(Arc::clone);
+        let loaded = newest.and_then(|file| file.state.lock().open.as_ref().map(|open| open.slots.bytes()));
+        (loaded.unwrap_or(0), Slots::bytes_max(self.config.shape.slots))
+    }
+
     /// Removes files all of whose messages lie before `log_start`, never the newest. Returns how many went.
     ///
     /// # Errors

@@ -34,6 +34,16 @@ impl Slots {
         Self { zero: false, ..Self::empty(count) }
     }
 
+    /// Bytes in memory.
+    pub(super) fn bytes(&self) -> usize {
+        self.pages.iter().flatten().count() * PAGE * SLOT_SIZE
+    }
+
+    /// Bytes in memory once every page was needed.
+    pub(super) fn bytes_max(count: u32) -> usize {
+        usize::try_from(count).unwrap_or(usize::MAX).div_ceil(PAGE) * PAGE * SLOT_SIZE
+    }
+
     /// The newest entry of a slot's chain. `handle` is the file, from which a page is loaded if need be.
     pub(super) fn get(&mut self, slot: u32, handle: Option<&dyn DiskFile>, shape: Shape) -> io::Result<u32> {
         let (page, index) = place(slot);

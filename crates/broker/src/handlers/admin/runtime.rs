@@ -108,6 +108,12 @@ fn tell_of_store(broker: &Broker, table: &mut Table) {
     put("ferromqWriteBehindBytes", status.write_behind_lag.to_string());
     put("ferromqPendingBytes", status.pending_bytes.to_string());
     put("ferromqPendingBytesMax", status.pending_bytes_max.to_string());
+    put("ferromqIdleBatches", status.idle_batches.to_string());
+    put("ferromqIdleBatchesMax", status.idle_batches_max.to_string());
+    put("ferromqIdleBatchBytes", status.idle_batch_bytes.to_string());
+    put("ferromqIdleBatchBytesMax", status.idle_batch_bytes_max.to_string());
+    put("ferromqIndexSlotBytes", status.index_slot_bytes.to_string());
+    put("ferromqIndexSlotBytesMax", status.index_slot_bytes_max.to_string());
 }
 
 fn tell_of_traffic(broker: &Broker, table: &mut Table) {
