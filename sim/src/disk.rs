@@ -28,7 +28,7 @@ pub enum Sabotage {
     /// Nothing.
     #[default]
     None,
-    /// Syncs of files below this directory do nothing.
+    /// Syncs of this file, or of files below this directory, do nothing.
     SkipSyncData(&'static str),
     /// Syncs of directories whose path ends like this do nothing.
     SkipSyncDir(&'static str),

@@ -49,6 +49,8 @@ struct Pair {
     groups: Arc<Groups>,
     follower: Option<Store>,
     follower_disk: SimDisk,
+    /// A cut that was interrupted: where, and up to where the log was on the disk before.
+    interrupted: Option<(PhysicalOffset, PhysicalOffset)>,
     cuts: u64,
     crashes: u64,
     sent: u64,
@@ -72,8 +74,8 @@ type Checked<T = ()> = Result<T, String>;
 ///
 /// # Errors
 /// The first difference.
-pub fn run(seed: u64, traced: bool) -> Checked<Copied> {
-    let mut pair = Pair::new(seed)?;
+pub fn run(seed: u64, sabotage: Sabotage, traced: bool) -> Checked<Copied> {
+    let mut pair = Pair::new(seed, sabotage)?;
     pair.traced = traced;
     for _ in 0..60 + pair.random.below(120) {
         pair.act()?;
@@ -91,7 +93,7 @@ fn text(error: impl std::fmt::Display) -> String {
 }
 
 impl Pair {
-    fn new(seed: u64) -> Checked<Self> {
+    fn new(seed: u64, sabotage: Sabotage) -> Checked<Self> {
         let mut random = Random::new(seed);
         let clock = Arc::new(SimClock::default());
         let config = StoreConfig {
@@ -106,7 +108,7 @@ impl Pair {
             ..StoreConfig::at(ROOT)
         };
         let leader_disk = SimDisk::new(random.fork(), Arc::clone(&clock), Sabotage::None);
-        let follower_disk = SimDisk::new(random.fork(), Arc::clone(&clock), Sabotage::None);
+        let follower_disk = SimDisk::new(random.fork(), Arc::clone(&clock), sabotage);
         let leader = open(&config, &leader_disk, &clock)?;
         leader.lead();
         let groups = Arc::new(Groups::default());
@@ -122,6 +124,7 @@ impl Pair {
             groups,
             follower,
             follower_disk,
+            interrupted: None,
             cuts,
             crashes,
             sent,
@@ -237,7 +240,8 @@ impl Pair {
     }
 
     fn cut(&mut self) -> Checked {
-        let end = self.follower()?.status().written;
+        let status = self.follower()?.status();
+        let (end, durable) = (status.written, status.durable);
         let boundaries: Vec<PhysicalOffset> =
             self.groups.0.lock().iter().map(|group| group.start).filter(|start| *start <= end).collect();
         if boundaries.is_empty() {
@@ -255,7 +259,10 @@ impl Pair {
         match truncated {
             Ok(()) if !died => self.check_end(at),
             Err(error) if !died => Err(format!("cannot cut at {at}: {error}")),
-            _ => self.mend(),
+            _ => {
+                self.interrupted = Some((at, durable));
+                self.mend()
+            }
         }
     }
 
@@ -296,6 +303,13 @@ impl Pair {
             self.follower_disk.heal();
             let opened = opened?;
             self.note(|| format!("opened: {:?}", opened.recovery()));
+            let end = opened.status().written;
+            if let Some((at, durable)) = self.interrupted.take()
+                && end != at
+                && end < durable
+            {
+                return Err(format!("a cut at {at} was made by half: the log ends at {end} of {durable}"));
+            }
             self.follower = Some(opened);
             let path = Layout::new(ROOT, None).truncation();
             if self.follower_disk.content(&path).is_some() {

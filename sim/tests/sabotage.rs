@@ -1,6 +1,6 @@
 //! The simulation bites: leave out one sync, or the order of the checkpoint, and a few seeds later a promise is broken.
 
-use ferromq_sim::{Sabotage, World};
+use ferromq_sim::{Sabotage, World, follower};
 
 const SEEDS: u64 = 1_000;
 
@@ -42,6 +42,28 @@ fn names_in_the_root_that_are_not_synced_are_noticed() {
 #[test]
 fn a_checkpoint_that_comes_before_the_queues_is_noticed() {
     assert!(noticed(Sabotage::CheckpointFirst).is_some());
+}
+
+#[test]
+fn a_deletion_that_is_appended_and_not_synced_is_noticed() {
+    assert!(noticed(Sabotage::SkipSyncData("ferromq/deleted-topics")).is_some());
+}
+
+#[test]
+fn a_list_of_deletions_that_is_written_anew_and_not_synced_is_noticed() {
+    assert!(noticed(Sabotage::SkipSyncData("tmp/deleted-topics")).is_some());
+}
+
+#[test]
+fn the_intent_of_a_cut_that_is_not_synced_is_noticed() {
+    let sabotage = Sabotage::SkipSyncData("ferromq/truncation");
+    assert!((0..SEEDS).any(|seed| follower::run(seed, sabotage, false).is_err()));
+}
+
+#[test]
+fn the_name_of_the_intent_of_a_cut_that_is_not_synced_is_noticed() {
+    let sabotage = Sabotage::SkipSyncDir("ferromq");
+    assert!((0..SEEDS).any(|seed| follower::run(seed, sabotage, false).is_err()));
 }
 
 #[test]
