@@ -91,7 +91,7 @@ impl Directory {
         let abort = layout.abort();
         let abort_found = disk.metadata(&abort).map_err(io_error("look at", &abort))?.is_some();
         let mut directory = Self { disk, layout: layout.clone(), lock, abort_found, last_run: None };
-        directory.last_run = directory.read_mark()?;
+        directory.last_run = last_run(&*directory.disk, layout)?;
         directory.make_places()?;
         Ok(directory)
     }
@@ -135,7 +135,7 @@ impl Directory {
         // An unbroken row of runs of ours keeps its beginning.
         let from = self.last_run.map_or(end, |last| last.from.min(end));
         let mark = RunningMark { from, lock_modified: self.lock_modified()?.0 };
-        self.write_small(&self.mark_path(), &json(&mark))
+        self.write_small(&mark_path(&self.layout), &json(&mark))
     }
 
     /// Marks a clean end, durably. Everything else has to be on the disk.
@@ -149,23 +149,9 @@ impl Directory {
         Ok(())
     }
 
-    fn mark_path(&self) -> PathBuf {
-        self.layout.ours().join("running")
-    }
-
     /// When a broker last started on this store.
     pub(crate) fn lock_modified(&self) -> Result<TimestampMs, DirectoryError> {
-        let path = self.layout.lock();
-        let entry = self.disk.metadata(&path).map_err(io_error("look at", &path))?;
-        Ok(entry.map_or(TimestampMs(0), |entry| entry.modified))
-    }
-
-    fn read_mark(&self) -> Result<Option<RunningMark>, DirectoryError> {
-        let Some(text) = read_small(&*self.disk, &self.mark_path())? else { return Ok(None) };
-        // A torn mark is none.
-        let mark: Option<RunningMark> = serde_json::from_slice(&text).ok();
-        let lock_modified = self.lock_modified()?.0;
-        Ok(mark.filter(|mark| mark.lock_modified == lock_modified))
+        lock_modified(&*self.disk, &self.layout)
     }
 
     fn write_small(&self, path: &Path, text: &[u8]) -> Result<(), DirectoryError> {
@@ -177,6 +163,25 @@ impl Directory {
         };
         write().map_err(io_error("write", path))
     }
+}
+
+fn mark_path(layout: &Layout) -> PathBuf {
+    layout.ours().join("running")
+}
+
+fn lock_modified(disk: &dyn Disk, layout: &Layout) -> Result<TimestampMs, DirectoryError> {
+    let path = layout.lock();
+    let entry = disk.metadata(&path).map_err(io_error("look at", &path))?;
+    Ok(entry.map_or(TimestampMs(0), |entry| entry.modified))
+}
+
+/// The last run of ours, if no other broker has started since.
+pub(crate) fn last_run(disk: &dyn Disk, layout: &Layout) -> Result<Option<RunningMark>, DirectoryError> {
+    let Some(text) = read_small(disk, &mark_path(layout))? else { return Ok(None) };
+    // A torn mark is none.
+    let mark: Option<RunningMark> = serde_json::from_slice(&text).ok();
+    let lock_modified = lock_modified(disk, layout)?.0;
+    Ok(mark.filter(|mark| mark.lock_modified == lock_modified))
 }
 
 /// Creates a directory with what its path lacks, each name durable in its parent. An existing one is synced too: the

@@ -1,6 +1,7 @@
 //! `store check`, `dump` and `repair` on whole, killed and damaged stores. Most of them were written by Java.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "these are tests")]
 
+mod common;
 #[path = "java_stores/fixture.rs"]
 mod fixture;
 
@@ -313,4 +314,31 @@ fn a_dump_shows_what_is_there() {
     assert_eq!(keys.iter().map(|key| key.number).collect::<Vec<_>>(), [1, 2, 3]);
     assert!(files.dump_keys("../lock", 0, 1, &mut |_| true).is_err());
     assert_eq!(files.dump_checkpoint().queue_position, 0);
+}
+
+/// A tear can leave a record whole but for its place in the queue, which no checksum covers.
+#[test]
+fn a_record_with_the_offset_of_another_ends_the_log_as_it_does_for_a_start() {
+    let root = tempfile::tempdir().unwrap();
+    let store = common::open(common::config(root.path()));
+    let orders = common::queue(&store, "orders", 0);
+    let places: Vec<u64> = (0..20)
+        .map(|_| common::stored(&common::send(&store, &orders, &[b"x"])[0]).physical)
+        .map(|physical| u64::try_from(physical.0).unwrap())
+        .collect();
+    // A crash, before any checkpoint.
+    drop((orders, store));
+    let torn = 12;
+    let offset = 5_i64.to_be_bytes();
+    overwrite(&root.path().join("commitlog/00000000000000000000"), places[torn] + 20, &offset);
+
+    let config = common::config(root.path());
+    let report = StoreFiles::open(config.clone(), disk()).unwrap().check(&|_, _, _| ()).unwrap();
+    assert_eq!((report.log.end, report.log.records), (places[torn], torn as u64), "{report}");
+    assert!(report.log.ends_because.contains("OffsetTaken(5)"), "{report}");
+    assert_eq!(report.worst(), Some(Severity::Mended), "{report}");
+
+    let store = common::open(config);
+    assert_eq!(store.recovery().end, places[torn]);
+    assert_eq!(common::queue(&store, "orders", 0).max_offset(), QueueOffset(i64::try_from(torn).unwrap()));
 }

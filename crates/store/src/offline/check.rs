@@ -338,11 +338,16 @@ impl Check<'_> {
         }
 
         let mut log = LogSummary { start, end: start, files: list.len(), ..LogSummary::default() };
-        let rules = ScanRules { strict_from: durable.unwrap_or(0), ..ANY_RECORD };
+        let ours_from = files.ours_from;
+        let rules = ScanRules { strict_from: durable.unwrap_or(0), ours_from, ..ANY_RECORD };
         let mut scan = files.scan(start, rules);
-        let why = loop {
+        let (end, why) = loop {
+            let position_before = scan.position();
             match scan.next_item().map_err(io_error("read", files.layout.commit_log()))? {
                 Scanned::Record(record) => {
+                    if position_before >= rules.strict_from.max(ours_from) && self.is_offset_taken(&record) {
+                        break (position_before, End::OffsetTaken(record.queue_offset.0));
+                    }
                     log.records += 1;
                     log.first_time = log.first_time.or(Some(record.store_timestamp.0));
                     log.last_time = Some(record.store_timestamp.0);
@@ -352,10 +357,10 @@ impl Check<'_> {
                     }
                 }
                 Scanned::Blank => {}
-                Scanned::End(why) => break why,
+                Scanned::End(why) => break (position_before, why),
             }
         };
-        log.end = scan.position();
+        log.end = end;
         log.ends_because = format!("{why:?}");
         self.judge_end(&log, why, durable);
         let removes_files = list.iter().filter(|segment| segment.base > log.end).count();
@@ -395,6 +400,15 @@ impl Check<'_> {
                 self.problem(Severity::Wrong, later.path().to_owned(), Some(0), what);
             }
         }
+    }
+
+    /// Whether a record before this one has its offset or a later one; recovery ends the log here.
+    fn is_offset_taken(&self, record: &Record<'_>) -> bool {
+        let view = self.views.get(&(record.topic.to_owned(), record.queue_id));
+        let known = self.queues.as_ref().is_some_and(|queues| !queues.is_dead(record.topic, record.physical));
+        known
+            && dispatch::has_queue_entry(record.sys_flag)
+            && view.is_some_and(|view| record.queue_offset.0 < view.next)
     }
 
     /// Holds a record against its queue.

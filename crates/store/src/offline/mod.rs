@@ -25,6 +25,7 @@ use crate::log::scan::{Scan, ScanRules, Scanned};
 use crate::log::segment::Segments;
 use crate::queue::{Claim, EntriesError, Entry, QueueConfig, QueueError, Queues};
 use crate::recover::claims_record;
+use crate::running::{DirectoryError, last_run};
 
 /// A store that cannot be looked at.
 #[derive(Debug, thiserror::Error)]
@@ -57,6 +58,9 @@ pub enum OfflineError {
         /// What was asked for.
         what: String,
     },
+    /// Our own files.
+    #[error(transparent)]
+    Directory(#[from] DirectoryError),
     /// Queue files.
     #[error(transparent)]
     Queues(#[from] QueueError),
@@ -82,6 +86,8 @@ pub struct StoreFiles {
     layout: Layout,
     segments: Segments,
     checkpoint: StoreCheckpoint,
+    /// From here on records were written by this program; see [`ScanRules::ours_from`].
+    ours_from: u64,
     /// What is wrong with the names and lengths of the files of the log.
     log_problems: Vec<check::Problem>,
 }
@@ -111,7 +117,8 @@ impl StoreFiles {
         let segments = Segments::for_reading(Arc::clone(&disk), &layout, config.segment_size, &bases);
         let path = layout.checkpoint();
         let checkpoint = CheckpointFile::read(&*disk, &path).map_err(io_error("read", &path))?;
-        Ok(Self { disk, config, layout, segments, checkpoint, log_problems })
+        let ours_from = last_run(&*disk, &layout)?.map_or(u64::MAX, |mark| mark.from);
+        Ok(Self { disk, config, layout, segments, checkpoint, ours_from, log_problems })
     }
 
     /// Whether a broker runs on the store. What is read then may change meanwhile.
