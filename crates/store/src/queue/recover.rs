@@ -774,9 +774,9 @@ impl Scan<'_, '_> {
         Ok(match self.claim(&entry, i64::from(number) * per_file) {
             Claim::Confirmed | Claim::OtherOffset => true,
             Claim::Denied => false,
-            // A torn entry may point anywhere in front of the log. Then it does not follow the one before it.
-            Claim::Removed => match self.entry_of(number.saturating_sub(1), per_file - 1) {
-                Ok(before) => self.keeps(&before) && (before.is_blank() || before.physical < entry.physical),
+            // A torn entry may point anywhere in front of the log. Then it does not follow those before it.
+            Claim::Removed => match self.all_before(number.saturating_sub(1), &entry) {
+                Ok(follows) => follows,
                 Err(error) if error.is_not_found() => self.has_living(number)?,
                 Err(error) => return Err(error),
             },
@@ -786,29 +786,43 @@ impl Scan<'_, '_> {
     /// Blanks say nothing about when they were written. Only if the message that they lead to is to be kept were they, and
     /// the file before them, on the disk as well.
     fn blanks_lead_to_kept(&self, number: u32) -> Result<bool, QueueError> {
-        let files = self.queue.files();
-        let mut bytes = vec![0; CHUNK];
         for number in number.. {
-            let file = match files.open(self.queue, number) {
-                Ok(file) => file,
+            match self.find_entry(number, |entry| !entry.is_blank()) {
+                Ok(Some(entry)) => return Ok(self.keeps(&entry)),
+                Ok(None) => {}
                 Err(error) if error.is_not_found() => break,
                 Err(error) => return Err(error),
-            };
-            let mut at = 0;
-            while at < files.file_size {
-                let io = |error| QueueError::io("read", &files.path(self.queue, number))(error);
-                let read = file.read_at(&mut bytes, at).map_err(io)? / ENTRY_SIZE * ENTRY_SIZE;
-                let mut entries = bytes[..read].as_chunks::<ENTRY_SIZE>().0.iter().map(Entry::decode);
-                if let Some(entry) = entries.find(|entry| !entry.is_blank()) {
-                    return Ok(self.keeps(&entry));
-                }
-                if read == 0 {
-                    return Ok(false);
-                }
-                at += read as u64;
             }
         }
         Ok(false)
+    }
+
+    /// Whether a file is full of entries to keep whose records lie before that of `next`.
+    fn all_before(&self, number: u32, next: &Entry) -> Result<bool, QueueError> {
+        let precedes =
+            |entry: &Entry| self.keeps(entry) && (entry.is_blank() || entry.physical < next.physical);
+        Ok(self.find_entry(number, |entry| !precedes(entry))?.is_none())
+    }
+
+    /// The first entry of a file that is like this.
+    fn find_entry(&self, number: u32, like: impl Fn(&Entry) -> bool) -> Result<Option<Entry>, QueueError> {
+        let files = self.queue.files();
+        let file = files.open(self.queue, number)?;
+        let mut bytes = vec![0; CHUNK];
+        let mut at = 0;
+        while at < files.file_size {
+            let io = |error| QueueError::io("read", &files.path(self.queue, number))(error);
+            let read = file.read_at(&mut bytes, at).map_err(io)? / ENTRY_SIZE * ENTRY_SIZE;
+            let mut entries = bytes[..read].as_chunks::<ENTRY_SIZE>().0.iter().map(Entry::decode);
+            if let Some(entry) = entries.find(&like) {
+                return Ok(Some(entry));
+            }
+            if read == 0 {
+                break;
+            }
+            at += read as u64;
+        }
+        Ok(None)
     }
 
     /// Whether any entry to keep in a file points at its record. Not only the last: it may be torn.
