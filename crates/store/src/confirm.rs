@@ -82,11 +82,8 @@ impl Engine {
             for batch in group.iter().filter_map(|entry| entry.batch.as_ref()) {
                 self.publish(batch, keys, readers);
             }
-            if let Some(index) = &self.index
-                && let Err(error) = index.load().push(keys)
-            {
-                // Queries miss these keys until the next start, which finds what the index lacks.
-                tracing::error!(%error, "keys refused by the index");
+            if let Some(index) = &self.index {
+                index.load().push(keys);
             }
             keys.clear();
             self.log.set_dispatched(end);

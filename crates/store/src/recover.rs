@@ -800,7 +800,7 @@ pub(crate) fn open_index(log: LogBytes<'_>, open: &OpenIndex) -> Result<Index, O
         dispatch::derive(topic, record.sys_flag, record.properties, &mut hashes);
         let (physical, store_time) = (record.physical, record.store_timestamp);
         keys.extend(hashes.iter().map(|hash| IndexKey { hash: *hash, physical, store_time }));
-        index.push(&keys)?;
+        index.push(&keys);
         if index.unflushed_bytes() > INDEX_FLUSH_BYTES {
             index.flush()?;
         }

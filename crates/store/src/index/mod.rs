@@ -19,6 +19,7 @@ mod recover;
 mod slots;
 
 use std::io::{self, IoSlice};
+use std::iter::Peekable;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
@@ -126,6 +127,8 @@ pub struct Index {
     /// End time of the last file that is full and durable.
     full_until: AtomicI64,
     directory_changed: AtomicBool,
+    /// Keys that could not be added yet, and all that came after them. Held by whoever adds keys, to keep their order.
+    waiting: Mutex<Vec<IndexKey>>,
     /// Held by whoever writes to files.
     turn: Mutex<()>,
 }
@@ -220,14 +223,34 @@ impl Index {
     /// Adds the keys of a group of records: all keys of a record in one call, records in log order. Messages that the
     /// index has already are passed over.
     ///
-    /// # Errors
-    /// After a restart a page of the slot table could not be read. Keys before the failing one are added.
-    pub fn push(&self, keys: &[IndexKey]) -> Result<(), IndexError> {
+    /// If after a restart a page of the slot table cannot be read, keys wait for the next [`Index::flush`], and queries
+    /// miss them until then.
+    pub fn push(&self, keys: &[IndexKey]) {
         let resume_at = self.resume_at.load(Ordering::Relaxed);
-        let mut keys = keys.iter().filter(|key| key.physical.0 >= resume_at).peekable();
-        let Some(mut newest) = keys.peek().map(|key| self.newest(key.store_time)) else { return Ok(()) };
+        let mut keys = keys.iter().copied().filter(|key| key.physical.0 >= resume_at).peekable();
+        let mut waiting = self.waiting.lock();
+        if waiting.is_empty()
+            && let Err(error) = self.add(&mut keys)
+        {
+            tracing::warn!(%error, "keys wait for the slot table of the index");
+        }
+        waiting.extend(keys);
+    }
+
+    fn add_waiting(&self) -> Result<(), IndexError> {
+        let mut waiting = self.waiting.lock();
+        let mut keys = std::mem::take(&mut *waiting).into_iter().peekable();
+        let added = self.add(&mut keys);
+        waiting.extend(keys);
+        added
+    }
+
+    /// Takes keys up to the first that cannot be added.
+    fn add(&self, keys: &mut Peekable<impl Iterator<Item = IndexKey>>) -> Result<(), IndexError> {
+        let Some(first) = keys.peek() else { return Ok(()) };
+        let mut newest = self.newest(first.store_time);
         let mut state = newest.state.lock();
-        for key in keys {
+        while let Some(key) = keys.peek() {
             if state.header.count >= self.config.shape.entries {
                 let following = state.header.following();
                 drop(state);
@@ -236,6 +259,7 @@ impl Index {
                 state = newest.state.lock();
             }
             state.put(key, self.config.shape, &newest.path)?;
+            keys.next();
         }
         Ok(())
     }
@@ -263,9 +287,10 @@ impl Index {
     /// and synced.
     ///
     /// # Errors
-    /// What could not be written stays in memory, where queries find it, and is tried again by the next flush.
+    /// What could not be written, or not even be added, stays in memory and is tried again by the next flush.
     pub fn flush(&self) -> Result<(), IndexError> {
         let _turn = self.turn.lock();
+        self.add_waiting()?;
         let files = self.files.read().clone();
         for file in &files {
             if file.state.lock().open.is_none() {
@@ -432,7 +457,8 @@ impl Index {
             let state = file.state.lock();
             state.open.as_ref().map_or(0, |open| (open.in_flight.len() + open.pending.len()) as u64)
         };
-        self.files.read().iter().rev().take(2).map(bytes).sum()
+        let waiting = (self.waiting.lock().len() * size_of::<IndexKey>()) as u64;
+        waiting + self.files.read().iter().rev().take(2).map(bytes).sum::<u64>()
     }
 
     /// Bytes of the newest file's slot table that are in memory, and how many there can be.

@@ -79,6 +79,7 @@ impl Index {
             full_until: AtomicI64::new(load.full_until.0),
             // A crash may have come between the creation of a file and the sync of its name.
             directory_changed: AtomicBool::new(!load.clean),
+            waiting: Mutex::default(),
             turn: Mutex::default(),
         };
         let mut findings = Vec::new();
@@ -148,7 +149,7 @@ impl Index {
         header.count = header.count.min(shape.entries);
         let full = header.count >= shape.entries;
 
-        let trusted = load.clean || (full && header.end_time <= load.full_until);
+        let trusted = load.clean || (full && self.is_durable(path, handle.as_ref(), &header, load)?);
         if trusted && header.end_physical < load.end && counted == header.count {
             let open = (newest && !full).then(|| OpenFile {
                 handle: Some(handle),
@@ -162,6 +163,27 @@ impl Index {
             return Ok(Opened { state: FileState { header, open }, resume_at, cut: None });
         }
         self.verify_file(path, handle, header, counted, newest, load)
+    }
+
+    /// Whether everything of a full file reached the disk before a crash. Its header may be torn, so it alone does not
+    /// tell: the last entry has to agree about where the file ends.
+    fn is_durable(
+        &self,
+        path: &Path,
+        file: &dyn DiskFile,
+        header: &Header,
+        load: &IndexLoad<'_>,
+    ) -> Result<bool, IndexError> {
+        let completed = (1..=load.full_until.0).contains(&header.end_time.0);
+        // A store time may be that of several files, a position is that of one.
+        let before_checkpoint = load.synced_below.0 == 0 || header.end_physical < load.synced_below;
+        if !completed || !before_checkpoint {
+            return Ok(false);
+        }
+        let mut last = [0; ENTRY_SIZE];
+        let last_at = self.config.shape.entry_at(header.count.saturating_sub(1));
+        file.read_at(&mut last, last_at).map_err(IndexError::io("read", path))?;
+        Ok(KeyEntry::decode(&last).physical == header.end_physical)
     }
 
     fn verify_file(
@@ -387,15 +409,14 @@ impl Verified {
                 ..header
             };
         };
-        if header.begin_physical != first.physical {
-            header.begin_physical = first.physical;
-            header.begin_time = store_time(first.physical).unwrap_or(header.begin_time);
-        }
-        if header.end_physical != last.physical {
-            let estimate = header.begin_time.0.saturating_add(i64::from(last.seconds) * file::MS_PER_SECOND);
-            header.end_physical = last.physical;
-            header.end_time = store_time(last.physical).unwrap_or(TimestampMs(estimate));
-        }
+        header.begin_physical = first.physical;
+        header.begin_time = store_time(first.physical).unwrap_or(header.begin_time);
+        let estimate = match header.end_physical == last.physical {
+            true => header.end_time.0,
+            false => header.begin_time.0.saturating_add(i64::from(last.seconds) * file::MS_PER_SECOND),
+        };
+        header.end_physical = last.physical;
+        header.end_time = store_time(last.physical).unwrap_or(TimestampMs(estimate));
         header
     }
 }

@@ -398,7 +398,7 @@ impl Repair {
             let (physical, store_time) = (record.physical, record.store_timestamp);
             keys.extend(hashes.iter().map(|hash| IndexKey { hash: *hash, physical, store_time }));
             count += keys.len() as u64;
-            index.push(&keys)?;
+            index.push(&keys);
             if index.unflushed_bytes() > FLUSH_EVERY {
                 index.flush()?;
             }
