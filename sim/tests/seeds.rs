@@ -70,7 +70,10 @@ fn name_what_hangs(begun: &mpsc::Receiver<u64>) {
 }
 
 /// Beyond the first ten thousand: what was found there stays found, until the simulation itself changes.
-const ONCE_BROKEN: [u64; 9] = [15_809, 24_275, 27_989, 47_109, 48_817, 56_765, 101_942, 110_886, 183_812];
+const ONCE_BROKEN: [u64; 13] = [
+    15_809, 24_275, 27_989, 47_109, 48_817, 56_765, 101_942, 110_886, 122_489, 183_812, 213_364, 290_677,
+    585_513,
+];
 
 #[test]
 fn seeds_that_once_broke_a_promise_keep_it() {
