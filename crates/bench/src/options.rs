@@ -3,13 +3,14 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, ValueEnum};
+use clap::{ArgGroup, Args, ValueEnum};
 
 /// Where the load goes.
 #[derive(Debug, Clone, Args)]
+#[command(group(ArgGroup::new("broker").args(["addr", "namesrv"]).required(true).multiple(true)))]
 pub struct Target {
     /// Address of the broker. Without it the broker is found through --namesrv.
-    #[arg(long, value_name = "HOST:PORT", required_unless_present = "namesrv")]
+    #[arg(long, value_name = "HOST:PORT")]
     pub addr: Option<String>,
     /// Name servers that know the broker, separated by ';'.
     #[arg(long, value_name = "HOST:PORT", env = "NAMESRV_ADDR")]

@@ -247,3 +247,13 @@ fn help_tells_that_omission_is_not_hidden() {
         );
     }
 }
+
+#[test]
+fn without_an_address_both_ways_to_give_one_are_named() {
+    let parse = |line: &str| Arguments::try_parse_from(line.split_ascii_whitespace());
+    let error = parse("bench send --topic T").err().unwrap().to_string();
+    assert!(error.contains("--addr") && error.contains("--namesrv"), "{error}");
+    for given in ["--addr h:1", "--namesrv h:2", "--addr h:1 --namesrv h:2"] {
+        assert!(parse(&format!("bench send {given}")).is_ok(), "{given}");
+    }
+}
