@@ -22,7 +22,7 @@ use std::io::{self, IoSlice};
 use std::iter::Peekable;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 
 use ferromq_protocol::types::{PhysicalOffset, TimestampMs};
 use jiff::tz::TimeZone;
@@ -126,6 +126,8 @@ pub struct Index {
     resume_at: AtomicI64,
     /// End time of the last file that is full and durable.
     full_until: AtomicI64,
+    /// Of the slot table that took the last key.
+    slot_bytes: AtomicUsize,
     directory_changed: AtomicBool,
     /// Keys that could not be added yet, and all that came after them. Held by whoever adds keys, to keep their order.
     waiting: Mutex<Vec<IndexKey>>,
@@ -261,6 +263,8 @@ impl Index {
             state.put(key, self.config.shape, &newest.path)?;
             keys.next();
         }
+        let slot_bytes = state.open.as_ref().map_or(0, |open| open.slots.bytes());
+        self.slot_bytes.store(slot_bytes, Ordering::Relaxed);
         Ok(())
     }
 
@@ -464,9 +468,8 @@ impl Index {
     /// Bytes of the newest file's slot table that are in memory, and how many there can be.
     #[must_use]
     pub fn slot_table_bytes(&self) -> (usize, usize) {
-        let newest = self.files.read().last().map(Arc::clone);
-        let loaded = newest.and_then(|file| file.state.lock().open.as_ref().map(|open| open.slots.bytes()));
-        (loaded.unwrap_or(0), Slots::bytes_max(self.config.shape.slots))
+        // Not from the file's state: whoever holds that may be reading a page from the disk.
+        (self.slot_bytes.load(Ordering::Relaxed), Slots::bytes_max(self.config.shape.slots))
     }
 
     /// Removes files all of whose messages lie before `log_start`, never the newest. Returns how many went.

@@ -8,7 +8,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 
 use ferromq_protocol::types::{PhysicalOffset, TimestampMs};
 use parking_lot::{Mutex, RwLock};
@@ -77,6 +77,7 @@ impl Index {
             files: RwLock::default(),
             resume_at: AtomicI64::new(0),
             full_until: AtomicI64::new(load.full_until.0),
+            slot_bytes: AtomicUsize::new(0),
             // A crash may have come between the creation of a file and the sync of its name.
             directory_changed: AtomicBool::new(!load.clean),
             waiting: Mutex::default(),

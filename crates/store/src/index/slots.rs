@@ -15,6 +15,8 @@ pub(super) struct Slots {
     pages: Vec<Option<Box<[u32; PAGE]>>>,
     dirty: Vec<bool>,
     count: usize,
+    /// Pages in memory.
+    loaded: usize,
     /// Whether pages that are not in memory are zero and not in the file.
     zero: bool,
     /// Pages before this one are not dirty.
@@ -26,7 +28,14 @@ impl Slots {
     pub(super) fn empty(count: u32) -> Self {
         let count = usize::try_from(count).unwrap_or(usize::MAX);
         let pages = count.div_ceil(PAGE);
-        Self { pages: vec![None; pages], dirty: vec![false; pages], count, zero: true, clean_before: pages }
+        Self {
+            pages: vec![None; pages],
+            dirty: vec![false; pages],
+            count,
+            loaded: 0,
+            zero: true,
+            clean_before: pages,
+        }
     }
 
     /// Of a file whose slot table is complete.
@@ -36,7 +45,7 @@ impl Slots {
 
     /// Bytes in memory.
     pub(super) fn bytes(&self) -> usize {
-        self.pages.iter().flatten().count() * PAGE * SLOT_SIZE
+        self.loaded * PAGE * SLOT_SIZE
     }
 
     /// Bytes in memory once every page was needed.
@@ -62,6 +71,7 @@ impl Slots {
         }
         let head = fresh[index];
         self.pages[page] = Some(fresh);
+        self.loaded += 1;
         Ok(head)
     }
 
