@@ -154,6 +154,8 @@ struct State {
 pub enum NextCall {
     /// Opens or creates a file.
     Opens,
+    /// Reads a file, waiting for the disk.
+    Reads,
     /// Anything else.
     Other,
 }
@@ -731,7 +733,11 @@ struct SimFile {
 
 impl SimFile {
     fn call(&self) -> io::Result<parking_lot::MutexGuard<'_, State>> {
-        let state = self.disk.call(&self.path);
+        self.next_call(NextCall::Other)
+    }
+
+    fn next_call(&self, next: NextCall) -> io::Result<parking_lot::MutexGuard<'_, State>> {
+        let state = self.disk.next_call(&self.path, next);
         if state.life == self.life { Ok(state) } else { Err(crashed()) }
     }
 
@@ -765,7 +771,7 @@ impl DiskFile for SimFile {
     }
 
     fn read_at(&self, buf: &mut [u8], at: u64) -> io::Result<usize> {
-        let mut state = self.call()?;
+        let mut state = self.next_call(NextCall::Reads)?;
         state.simple_fate(FaultyCall::Read)?;
         Ok(read(&state.inodes[self.inode].cached, buf, at))
     }

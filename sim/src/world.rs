@@ -377,8 +377,10 @@ impl World {
         // Whoever needs a file of the log waits until it is made, or opened if an earlier attempt got that far.
         let makes_log_file = path.ends_with("commitlog")
             || (next == NextCall::Opens && path.starts_with(self.layout().commit_log()));
+        // Whoever needs the newest file of the index waits until a page of its slot table is read.
+        let reads_slots = next == NextCall::Reads && path.starts_with(self.layout().index());
         let acted = match self.below(choices) {
-            _ if makes_log_file => self.read(),
+            _ if makes_log_file || reads_slots => self.read(),
             0 | 1 => self.send(),
             2 => self.step(Loop::Commit),
             3 => self.step(Loop::Sync),
