@@ -10,6 +10,7 @@ pub mod mqadmin;
 pub mod ports;
 pub mod process;
 pub mod program;
+pub mod retention;
 pub mod roundtrip;
 pub mod rows;
 pub mod server;

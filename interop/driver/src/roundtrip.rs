@@ -41,10 +41,10 @@ pub struct Trip {
 }
 
 /// Place of a message: topic, queue, offset.
-type Position = (String, u32, u64);
+pub(crate) type Position = (String, u32, u64);
 
 /// What must stay: offset id, unique id, CRC of the body.
-type Contents = [String; 3];
+pub(crate) type Contents = [String; 3];
 
 #[derive(Debug, Default)]
 struct Ledger {
@@ -255,7 +255,7 @@ fn wait_for_lines(path: &Path, goal: usize) -> Result<()> {
 }
 
 /// A ledger that a client wrote; the last line may be cut, because the client was killed.
-fn read(path: &Path) -> Result<BTreeMap<Position, Contents>> {
+pub(crate) fn read(path: &Path) -> Result<BTreeMap<Position, Contents>> {
     let text = fs::read_to_string(path).with_context(|| path.display().to_string())?;
     let mut all = BTreeMap::new();
     for line in text.split_inclusive('\n') {

@@ -297,6 +297,23 @@ impl Server {
         Ok(())
     }
 
+    /// Starts it and waits until it says why it does not serve. Java's process goes on for half a minute after that, so
+    /// its end is not waited for.
+    pub fn start_refused(&self, tools: &Toolchain, reason: &str) -> Result<()> {
+        let mut command = self.command(tools)?;
+        command.current_dir(&self.dir);
+        let log = self.dir.join("server.log");
+        let _process = Process::spawn(command, &self.describe(), &log)?;
+        let end = Instant::now() + PATIENCE;
+        while !fs::read_to_string(&log)?.contains(reason) {
+            if Instant::now() > end {
+                bail!("{} does not say {reason:?}, see {}", self.describe(), log.display());
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        Ok(())
+    }
+
     /// SIGTERM; returns when the process has ended.
     pub fn stop(&mut self) -> Result<()> {
         match self.process.take() {

@@ -13,7 +13,7 @@ use anyhow::{Context, Result, bail};
 use crate::roundtrip::Trip;
 use crate::server::{BrokerSetup, Make, Server};
 use crate::toolchain::{JavaClient, Toolchain};
-use crate::{mqadmin, program, rows, wire};
+use crate::{mqadmin, program, retention, rows, wire};
 
 /// How a scenario ended.
 #[derive(Debug)]
@@ -317,6 +317,7 @@ pub fn all() -> Vec<Scenario> {
     for (seed, segment_bytes) in [(1, 1 << 20), (2, 2 << 20), (3, 4 << 20)] {
         add_trip(&mut add, Trip { seed, segment_bytes, messages: 1500 });
     }
+    add("a store after retention, and its lock".to_owned(), true, Box::new(retention::run));
     add("single answers".to_owned(), false, Box::new(|place| rows::check(place, place.tools.root())));
     add("mqadmin session".to_owned(), false, Box::new(|place| mqadmin::session(place, false)));
     add(

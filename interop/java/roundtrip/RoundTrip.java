@@ -172,7 +172,8 @@ public class RoundTrip {
                         last = m.getStoreTimestamp();
                     }
                     total += messages.size();
-                    check(puller.maxOffset(queue) == messages.size(), "%s ends at %d, %d messages", queue, puller.maxOffset(queue), messages.size());
+                    long first = puller.minOffset(queue);
+                    check(puller.maxOffset(queue) == first + messages.size(), "%s goes from %d to %d, %d messages", queue, first, puller.maxOffset(queue), messages.size());
                     for (int i = 0; i < messages.size(); i += Math.max(1, messages.size() / 8)) {
                         lookUp(puller, viewer, queue, messages, i);
                         if (keys) {
@@ -193,15 +194,16 @@ public class RoundTrip {
     }
 
     private static List<MessageExt> read(DefaultMQPullConsumer puller, MessageQueue queue) throws Exception {
+        long first = puller.minOffset(queue);
         List<MessageExt> messages = new ArrayList<>();
         for (;;) {
-            PullResult result = puller.pull(queue, "*", messages.size(), 32);
+            PullResult result = puller.pull(queue, "*", first + messages.size(), 32);
             if (result.getPullStatus() != PullStatus.FOUND) {
-                check(result.getPullStatus() == PullStatus.NO_NEW_MSG, "%s at %d: %s", queue, messages.size(), result);
+                check(result.getPullStatus() == PullStatus.NO_NEW_MSG, "%s at %d: %s", queue, first + messages.size(), result);
                 return messages;
             }
             for (MessageExt m : result.getMsgFoundList()) {
-                check(m.getQueueOffset() == messages.size(), "%s: offset %d where %d was due", queue, m.getQueueOffset(), messages.size());
+                check(m.getQueueOffset() == first + messages.size(), "%s: offset %d where %d was due", queue, m.getQueueOffset(), first + messages.size());
                 messages.add(m);
             }
         }
@@ -210,8 +212,8 @@ public class RoundTrip {
     private static void lookUp(DefaultMQPullConsumer puller, DefaultMQProducer viewer, MessageQueue queue, List<MessageExt> messages, int at) throws Exception {
         MessageExt m = messages.get(at);
         MessageExt byId = viewer.viewMessage(queue.getTopic(), offsetId(m));
-        check(byId.getQueueOffset() == at && byId.getQueueId() == queue.getQueueId(), "%s at %d by id: queue %d at %d", queue, at, byId.getQueueId(), byId.getQueueOffset());
-        int found = (int) puller.searchOffset(queue, m.getStoreTimestamp());
+        check(byId.getQueueOffset() == m.getQueueOffset() && byId.getQueueId() == queue.getQueueId(), "%s at %d by id: queue %d at %d", queue, at, byId.getQueueId(), byId.getQueueOffset());
+        int found = (int) (puller.searchOffset(queue, m.getStoreTimestamp()) - messages.get(0).getQueueOffset());
         check(messages.get(found).getStoreTimestamp() == m.getStoreTimestamp()
             && (found == 0 || messages.get(found - 1).getStoreTimestamp() < m.getStoreTimestamp()), "%s at %d: offset by time %d", queue, at, found);
     }
