@@ -63,9 +63,12 @@ fn a_commit_group_costs_one_sync_of_a_file_that_keeps_its_length() {
     let confirmed = || {
         let answers = ports.iter().map(|port| {
             let batch = done(port);
-            let places = batch.answers().iter().map(|(_, outcome)| stored(outcome)).count();
+            let answers = batch.answers().len();
+            for (_, outcome) in batch.answers() {
+                stored(outcome);
+            }
             port.recycle(batch);
-            places
+            answers
         });
         answers.sum::<usize>()
     };
