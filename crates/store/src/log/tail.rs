@@ -26,7 +26,7 @@ const GROUP_BYTES_MAX: u64 = 1 << 20;
 /// With `zeroes_ahead`, what follows the tail is overwritten with zeros in pieces of this size, once so little of the
 /// last piece is left. A sync of pages that were never written waits for the journal of the file system as well, and
 /// with it for whatever other files have in there.
-const ZERO_AHEAD: u64 = 1 << 20;
+const ZERO_AHEAD: u64 = 256 << 10;
 const ZERO_AHEAD_LEFT: u64 = 128 << 10;
 const PAGE: u64 = 4096;
 /// Pieces of batches in a group: the slices of its one write lie on the stack.
