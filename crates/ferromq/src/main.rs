@@ -64,7 +64,12 @@ fn up(args: &args::Up) -> Result<(), Failure> {
         return Ok(());
     }
     let UpConfig { broker, namesrv } = config;
-    process::run(Servers { namesrv, namesrv_file: None, broker: Some(broker) }, &host, &args.output)
+    process::run(
+        Servers { namesrv, namesrv_file: None, broker: Some(broker) },
+        &host,
+        &args.output,
+        args.threads,
+    )
 }
 
 fn namesrv(args: &args::Namesrv) -> Result<(), Failure> {
@@ -75,7 +80,12 @@ fn namesrv(args: &args::Namesrv) -> Result<(), Failure> {
         return Ok(());
     }
     let namesrv_file = args.configuration.file.clone();
-    process::run(Servers { namesrv: Some(config), namesrv_file, broker: None }, &host, &args.output)
+    process::run(
+        Servers { namesrv: Some(config), namesrv_file, broker: None },
+        &host,
+        &args.output,
+        args.threads,
+    )
 }
 
 fn broker(args: &args::Broker) -> Result<(), Failure> {
@@ -85,7 +95,12 @@ fn broker(args: &args::Broker) -> Result<(), Failure> {
         print(&text);
         return Ok(());
     }
-    process::run(Servers { namesrv: None, namesrv_file: None, broker: Some(config) }, &host, &args.output)
+    process::run(
+        Servers { namesrv: None, namesrv_file: None, broker: Some(config) },
+        &host,
+        &args.output,
+        args.threads,
+    )
 }
 
 /// A reader that goes away early, as `head` does, is no failure.
