@@ -65,7 +65,8 @@ pub struct StoreConfig {
     pub pending_bytes_max: usize,
     /// Descriptors of queue files kept open.
     pub open_queue_files_max: usize,
-    /// The write-behind of queue and index files starts at the latest after so many bytes of log ...
+    /// The write-behind of queue and index files starts at the latest after so many bytes of log, or three times as many
+    /// while they are spread over many queues ...
     pub write_behind_bytes: u64,
     /// ... or this time.
     pub write_behind_interval: Duration,

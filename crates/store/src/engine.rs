@@ -78,6 +78,8 @@ pub(crate) struct Engine {
     /// The position of the last checkpoint.
     pub(crate) checkpointed: AtomicU64,
     pub(crate) flushed: AtomicU64,
+    /// Bytes of log after which entries are given to their files again.
+    pub(crate) flush_distance: AtomicU64,
     pub(crate) replication: Replication,
     pub(crate) retention: Retention,
     pub(crate) signals: Signals,

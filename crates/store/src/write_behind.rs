@@ -46,6 +46,10 @@ enum NotWritten {
     Failed,
 }
 
+/// With fewer bytes of log than this for each queue that had entries, writing them costs more than they are worth ...
+const QUEUE_SHARE_BYTES: u64 = 16 << 10;
+/// ... so the next time comes so many times later.
+const SPREAD_FACTOR: u64 = 3;
 /// Then it is tried again.
 const RETRY_AFTER: Duration = Duration::from_millis(10);
 
@@ -126,7 +130,7 @@ impl Engine {
     /// Whether enough log has passed for the next write of entries.
     pub(crate) fn write_behind_is_due(&self) -> bool {
         self.log.dispatched_position().saturating_sub(self.flushed_position())
-            >= self.config.write_behind_bytes
+            >= self.flush_distance.load(Ordering::Relaxed)
     }
 
     /// Bytes of log whose entries are in memory only.
@@ -139,18 +143,22 @@ impl Engine {
             // What failed to reach the disk would look as if it had: nothing is written or promised any more.
             return false;
         }
-        let queues = self.queues.flush().map(drop).map_err(|error| error.to_string());
-        let flushed = queues.and_then(|()| match &self.index {
-            Some(index) => index.load().flush().map_err(|error| {
+        let queues = self.queues.flush().map_err(|error| error.to_string());
+        let flushed = queues.and_then(|flushed| match &self.index {
+            Some(index) => index.load().flush().map(|()| flushed).map_err(|error| {
                 if matches!(error, IndexError::Sync { .. }) {
                     self.poison(error.to_string());
                 }
                 error.to_string()
             }),
-            None => Ok(()),
+            None => Ok(flushed),
         });
         match flushed {
-            Ok(()) => {
+            Ok(flushed) => {
+                let bytes = upto.position.saturating_sub(self.flushed_position());
+                let is_spread = flushed.queues.saturating_mul(QUEUE_SHARE_BYTES) > bytes;
+                let distance = self.config.write_behind_bytes * if is_spread { SPREAD_FACTOR } else { 1 };
+                self.flush_distance.store(distance, Ordering::Relaxed);
                 if std::mem::take(&mut behind.failing) {
                     tracing::info!("queue and index entries are written again");
                 }
