@@ -3,8 +3,9 @@
 //! A change of topics or groups is a [`Change`], and nothing of it shows before it is on disk: edits are staged one
 //! after the other, one thread writes the files they touch, then `Metadata::apply` makes them visible and those who
 //! wait are told. Changes staged while a file is being written share the next write, and a write waits a moment for
-//! those who are likely to come back with their next change (see [`Pace`]). When a write fails, the file keeps its old contents, the changes of that write and those
-//! staged on top of it are dropped, and everybody who waits for them gets the error.
+//! those who are likely to come back with their next change (see `Pace`). When a write fails, the file keeps its old
+//! contents, the changes of that write and those staged on top of it are dropped, and everybody who waits for them gets
+//! the error.
 //!
 //! Committed offsets are changes that nobody waits for: they show at once and reach their file within
 //! [`OFFSET_FLUSH_INTERVAL`].

@@ -76,7 +76,7 @@ fn run(plan: &Plan) {
     let directory = tempfile::tempdir().unwrap();
     let flush = format!("flushDiskType={}", plan.flush);
     // Several commit and confirm in turns; a single one does everything by itself.
-    let workers = if plan.seed % 2 == 0 { "4" } else { "1" };
+    let workers = if plan.seed.is_multiple_of(2) { "4" } else { "1" };
     let own = ["--set", &flush, "--workers", workers];
     let arguments: Vec<&str> = SMALL_FILES.iter().copied().chain(own).collect();
     let mut ledger = Ledger::default();
