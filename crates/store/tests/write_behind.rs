@@ -1,5 +1,7 @@
 //! When queue entries go to their files: less often while each queue has few.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "these are tests")]
+
 mod common;
 
 use std::time::Duration;

@@ -46,7 +46,7 @@ impl Rendered {
     /// The text of `value` in a place where `depth` objects and lists are open around it.
     ///
     /// # Panics
-    /// As [`write`].
+    /// As [`write()`].
     #[must_use]
     pub fn new<T: Serialize + ?Sized>(value: &T, form: Form, depth: usize) -> Self {
         let mut text = Vec::new();
