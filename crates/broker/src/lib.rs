@@ -18,6 +18,6 @@ pub mod registration;
 pub mod requests;
 pub mod response;
 pub mod server;
-pub mod stall;
+mod stall;
 pub mod stats;
 pub mod topics;

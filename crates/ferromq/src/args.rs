@@ -71,8 +71,6 @@ pub(crate) struct Up {
     pub(crate) printing: Printing,
     #[command(flatten)]
     pub(crate) output: Output,
-    #[command(flatten)]
-    pub(crate) threads: Threads,
 }
 
 /// Starts a broker, as mqbroker does.
@@ -96,8 +94,6 @@ pub(crate) struct Broker {
     pub(crate) printing: Printing,
     #[command(flatten)]
     pub(crate) output: Output,
-    #[command(flatten)]
-    pub(crate) threads: Threads,
 }
 
 /// Starts a name server, as mqnamesrv does.
@@ -118,8 +114,6 @@ pub(crate) struct Namesrv {
     pub(crate) printing: Printing,
     #[command(flatten)]
     pub(crate) output: Output,
-    #[command(flatten)]
-    pub(crate) threads: Threads,
 }
 
 /// Where settings come from. Later ones win: built-in, environment, file, command line.
@@ -168,24 +162,6 @@ pub(crate) struct Output {
     /// Form of the log lines.
     #[arg(long, value_enum, default_value_t = LogFormat::Text)]
     pub(crate) log_format: LogFormat,
-}
-
-/// What a running server runs on.
-#[derive(Clone, Copy, Debug, Args)]
-#[command(next_help_heading = "Threads")]
-pub(crate) struct Threads {
-    /// Threads that serve connections [default: the number of processors less one, at least 1].
-    ///
-    /// One processor is left to the kernel's work for network and disk and to the threads that sync the files. More
-    /// threads than that pay if many clients use TLS.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1_024))]
-    pub(crate) workers: Option<u16>,
-}
-
-impl Threads {
-    pub(crate) fn workers(&self, processors: usize) -> usize {
-        self.workers.map_or(processors.saturating_sub(1).max(1), usize::from)
-    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -64,12 +64,7 @@ fn up(args: &args::Up) -> Result<(), Failure> {
         return Ok(());
     }
     let UpConfig { broker, namesrv } = config;
-    process::run(
-        Servers { namesrv, namesrv_file: None, broker: Some(broker) },
-        &host,
-        &args.output,
-        args.threads,
-    )
+    process::run(Servers { namesrv, namesrv_file: None, broker: Some(broker) }, &host, &args.output)
 }
 
 fn namesrv(args: &args::Namesrv) -> Result<(), Failure> {
@@ -80,12 +75,7 @@ fn namesrv(args: &args::Namesrv) -> Result<(), Failure> {
         return Ok(());
     }
     let namesrv_file = args.configuration.file.clone();
-    process::run(
-        Servers { namesrv: Some(config), namesrv_file, broker: None },
-        &host,
-        &args.output,
-        args.threads,
-    )
+    process::run(Servers { namesrv: Some(config), namesrv_file, broker: None }, &host, &args.output)
 }
 
 fn broker(args: &args::Broker) -> Result<(), Failure> {
@@ -95,12 +85,7 @@ fn broker(args: &args::Broker) -> Result<(), Failure> {
         print(&text);
         return Ok(());
     }
-    process::run(
-        Servers { namesrv: None, namesrv_file: None, broker: Some(config) },
-        &host,
-        &args.output,
-        args.threads,
-    )
+    process::run(Servers { namesrv: None, namesrv_file: None, broker: Some(config) }, &host, &args.output)
 }
 
 /// A reader that goes away early, as `head` does, is no failure.

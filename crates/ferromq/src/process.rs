@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ferromq_broker::server::{self as broker_server, BrokerError, RunningBroker};
-use ferromq_broker::stall::RESERVE_WORKERS;
 use ferromq_config::address::host_text;
 use ferromq_config::broker::BrokerConfig;
 use ferromq_config::host::Host;
@@ -21,7 +20,7 @@ use ferromq_store::clock::SystemClock;
 use ferromq_store::disk::{Disk, RealDisk, Space};
 use ferromq_store::{DirectoryError, OpenError};
 
-use crate::args::{Output, Threads, local_address};
+use crate::args::{Output, local_address};
 use crate::configure::log_notices;
 use crate::failure::{Failure, exit};
 use crate::ready::{BrokerReady, DiskUse, NamesrvReady, Ready};
@@ -44,11 +43,11 @@ pub(crate) struct Servers {
 }
 
 /// Starts the servers, says so, and stops them at the first signal.
-pub(crate) fn run(servers: Servers, host: &Host, output: &Output, threads: Threads) -> Result<(), Failure> {
+pub(crate) fn run(servers: Servers, host: &Host, output: &Output) -> Result<(), Failure> {
     logging::start(output)?;
-    let reserve = if servers.broker.is_some() { RESERVE_WORKERS } else { 0 };
+    let workers = host.processors.max(1);
     let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(threads.workers(host.processors) + reserve)
+        .worker_threads(workers)
         .thread_name("worker")
         .enable_all()
         .build()

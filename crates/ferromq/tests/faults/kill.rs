@@ -75,10 +75,7 @@ fn a_seed_has_one_plan() {
 fn run(plan: &Plan) {
     let directory = tempfile::tempdir().unwrap();
     let flush = format!("flushDiskType={}", plan.flush);
-    // Several commit and confirm in turns; a single one does everything by itself.
-    let workers = if plan.seed.is_multiple_of(2) { "4" } else { "1" };
-    let own = ["--set", &flush, "--workers", workers];
-    let arguments: Vec<&str> = SMALL_FILES.iter().copied().chain(own).collect();
+    let arguments: Vec<&str> = SMALL_FILES.iter().copied().chain(["--set", &flush]).collect();
     let mut ledger = Ledger::default();
     let mut random = plan.stream(0, 255);
 
