@@ -211,8 +211,8 @@ impl Store {
             write_behind: Mutex::new(WriteBehind::new(clock.elapsed())),
             checkpointer: Mutex::new(Checkpointer::new(recovered.checkpoint, clock.elapsed())),
             checkpointed: AtomicU64::new(end.position),
-            // Entries that recovery put back are in memory only.
             flush_distance: AtomicU64::new(config.write_behind_bytes),
+            // Entries that recovery put back are in memory only.
             flushed: AtomicU64::new(recovered.report.scanned_from.min(end.position)),
             replication: Replication::new(end.position),
             retention: Retention::new(&config, clock.elapsed()),

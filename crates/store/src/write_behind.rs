@@ -157,7 +157,8 @@ impl Engine {
             Ok(flushed) => {
                 let bytes = upto.position.saturating_sub(self.flushed_position());
                 let is_spread = flushed.queues.saturating_mul(QUEUE_SHARE_BYTES) > bytes;
-                let distance = self.config.write_behind_bytes * if is_spread { SPREAD_FACTOR } else { 1 };
+                let times = if is_spread { SPREAD_FACTOR } else { 1 };
+                let distance = self.config.write_behind_bytes.saturating_mul(times);
                 self.flush_distance.store(distance, Ordering::Relaxed);
                 if std::mem::take(&mut behind.failing) {
                     tracing::info!("queue and index entries are written again");
