@@ -4,9 +4,10 @@
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
+use ferromq_interop::server::Make;
 
 use super::workloads::median;
-use super::{Bench, Contestant};
+use super::{Bench, Contestant, machine};
 
 const PAIRS: usize = 5;
 const SECONDS: u32 = 60;
@@ -18,8 +19,6 @@ const BACKLOG: &str = "2500000";
 pub(crate) struct Cold {
     pub(crate) alone_ms: f64,
     pub(crate) with_consumer_ms: f64,
-    /// Whether the page cache could be emptied, so that the backlog really came from the disk.
-    pub(crate) page_cache_dropped: bool,
 }
 
 impl Cold {
@@ -34,10 +33,10 @@ pub(crate) fn measure(bench: &Bench) -> Result<Cold> {
     bench.bench(&["pull", "--topic", "backlog", "--fill", BACKLOG], &running, 0, 1)?;
     let producers = ["send", "--topic", "live", "--connections", "4", "--in-flight", "64", "--rate", RATE];
     let (mut alone, mut together) = (Vec::new(), Vec::new());
-    let mut dropped = true;
     for pair in 0..PAIRS {
         for with_consumer in if pair % 2 == 0 { [false, true] } else { [true, false] } {
-            dropped &= std::fs::write("/proc/sys/vm/drop_caches", "1").is_ok();
+            machine::evict(&bench.dir.join(Make::Ferromq.to_string()))?;
+            bench.fill_memory()?;
             let consumer = if with_consumer { Some(consumer(bench, &running.address)?) } else { None };
             let figures = bench.bench(&producers, &running, 2, SECONDS)?;
             println!("pair {}, consumer {with_consumer}: p99 {:.3} ms", pair + 1, figures.p99_ms);
@@ -53,7 +52,7 @@ pub(crate) fn measure(bench: &Bench) -> Result<Cold> {
         }
     }
     running.stop()?;
-    Ok(Cold { alone_ms: median(alone), with_consumer_ms: median(together), page_cache_dropped: dropped })
+    Ok(Cold { alone_ms: median(alone), with_consumer_ms: median(together) })
 }
 
 fn consumer(bench: &Bench, address: &str) -> Result<std::process::Child> {

@@ -1,10 +1,12 @@
-//! What the figures were taken on.
+//! What the figures were taken on, and the state its memory is brought to.
 
-use std::fs;
+use std::fs::{self, File, OpenOptions};
+use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result};
+use rustix::fs::{Advice, fadvise};
 
 /// The file system that a folder is on.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,6 +51,66 @@ fn find(mounts: &str, dir: &Path) -> Option<FileSystem> {
     best
 }
 
+/// Memory left free by [`Memory::fill`]; the kernel keeps some of it free by itself.
+const FREE_MIB: u64 = 512;
+const CHUNK: usize = 4 << 20;
+
+/// Memory that holds something everywhere, as on a machine that has been up for a while: what is written then goes to
+/// pages that the kernel takes from the page cache. A virtual machine may have given free memory back to its host,
+/// and the first touch of each such page costs several times what storing a message does; how many there are depends
+/// on what ran before.
+pub(crate) struct Memory {
+    /// Nothing but a hole, without a name: it fills the page cache and no disk.
+    hole: File,
+    len: u64,
+    next: u64,
+}
+
+impl Memory {
+    pub(crate) fn new(dir: &Path) -> Result<Self> {
+        let path = dir.join("hole");
+        let hole = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(&path)?;
+        fs::remove_file(&path)?;
+        let len = meminfo_mib("MemTotal").context("/proc/meminfo does not tell the memory")? << 20;
+        hole.set_len(len)?;
+        Ok(Self { hole, len, next: 0 })
+    }
+
+    /// Reads on in the hole until hardly any memory is free.
+    pub(crate) fn fill(&mut self) -> Result<()> {
+        let mut buffer = vec![0; CHUNK];
+        let mut left = self.len;
+        while left > 0 && meminfo_mib("MemFree").is_some_and(|free| free > FREE_MIB) {
+            self.hole.read_at(&mut buffer, self.next)?;
+            self.next = (self.next + CHUNK as u64) % self.len;
+            left = left.saturating_sub(CHUNK as u64);
+        }
+        Ok(())
+    }
+}
+
+/// Takes the files of a folder out of the page cache.
+pub(crate) fn evict(dir: &Path) -> Result<()> {
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            evict(&entry.path())?;
+        } else {
+            let file = File::open(entry.path())?;
+            // What is dirty stays.
+            file.sync_data()?;
+            fadvise(&file, 0, None, Advice::DontNeed)?;
+        }
+    }
+    Ok(())
+}
+
+fn meminfo_mib(name: &str) -> Option<u64> {
+    let text = fs::read_to_string("/proc/meminfo").ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
+    Some(line.split_whitespace().next()?.parse::<u64>().ok()? >> 10)
+}
+
 /// One line about the machine.
 pub(crate) fn machine() -> String {
     let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
@@ -58,10 +120,7 @@ pub(crate) fn machine() -> String {
         .find_map(|line| line.strip_prefix("model name")?.split_once(": ").map(|(_, name)| name.to_owned()))
         .unwrap_or_else(|| std::env::consts::ARCH.to_owned());
     let cores = std::thread::available_parallelism().map_or(0, std::num::NonZero::get);
-    let memory = read("/proc/meminfo")
-        .lines()
-        .find_map(|line| line.strip_prefix("MemTotal:")?.split_whitespace().next()?.parse::<u64>().ok())
-        .map_or_else(String::new, |kib| format!("{} GiB memory", kib >> 20));
+    let memory = meminfo_mib("MemTotal").map_or_else(String::new, |mib| format!("{} GiB memory", mib >> 10));
     format!("{cores} cores ({model}), {memory}, Linux {}", read("/proc/sys/kernel/osrelease").trim())
 }
 

@@ -11,6 +11,7 @@ mod machine;
 mod report;
 mod workloads;
 
+use std::cell::RefCell;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -22,7 +23,7 @@ use ferromq_interop::server::{BrokerSetup, Jvm, Make, Server};
 use ferromq_interop::toolchain::{JavaClient, Toolchain};
 use serde_json::Value;
 
-use machine::FileSystem;
+use machine::{FileSystem, Memory};
 use workloads::{Figures, Medians, WORKLOADS, Workload};
 
 /// The heap that Java's broker is given, in MiB.
@@ -47,6 +48,7 @@ struct Bench {
     /// On the disk that is measured.
     dir: PathBuf,
     seconds: u32,
+    memory: RefCell<Memory>,
 }
 
 /// What the rounds gave for one load.
@@ -121,7 +123,8 @@ pub(crate) fn task(arguments: &[String]) -> Result<()> {
     let binary = crate::interop::release_binary()?;
     let tools = Toolchain::new(&crate::root()?, Some(binary.clone()))?;
     tools.fetch_java(JavaClient::V5)?;
-    let bench = Bench { tools, binary, dir, seconds };
+    let memory = RefCell::new(Memory::new(&dir)?);
+    let bench = Bench { tools, binary, dir, seconds, memory };
 
     let mut runs: Vec<Runs> = selected.iter().map(|_| Runs::default()).collect();
     for round in 0..rounds {
@@ -186,6 +189,11 @@ impl Bench {
         Ok(dir)
     }
 
+    /// Before every load: what others had in memory is free by now.
+    fn fill_memory(&self) -> Result<()> {
+        self.memory.borrow_mut().fill()
+    }
+
     fn start(&self, contestant: Contestant, sync: bool) -> Result<Running> {
         let make = match contestant {
             Contestant::Null => return self.start_null(sync),
@@ -248,6 +256,7 @@ impl Bench {
 
     /// Runs `ferromq bench`; any error that the server answered is a failure.
     fn raw(&self, arguments: &[&str], running: &Running, warmup: u32, seconds: u32) -> Result<Value> {
+        self.fill_memory()?;
         let mut command = Command::new(&self.binary);
         command.arg("bench").args(arguments).args(["--addr", &running.address, "--output", "json"]);
         command.args(["--pid", &running.pid.to_string(), "--warmup", &warmup.to_string()]);
