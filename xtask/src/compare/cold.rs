@@ -36,7 +36,6 @@ pub(crate) fn measure(bench: &Bench) -> Result<Cold> {
     for pair in 0..PAIRS {
         for with_consumer in if pair % 2 == 0 { [false, true] } else { [true, false] } {
             machine::evict(&bench.dir.join(Make::Ferromq.to_string()))?;
-            bench.fill_memory()?;
             let consumer = if with_consumer { Some(consumer(bench, &running.address)?) } else { None };
             let figures = bench.bench(&producers, &running, 2, SECONDS)?;
             println!("pair {}, consumer {with_consumer}: p99 {:.3} ms", pair + 1, figures.p99_ms);

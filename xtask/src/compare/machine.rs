@@ -1,7 +1,6 @@
-//! What the figures were taken on, and the state its memory is brought to.
+//! What the figures were taken on.
 
-use std::fs::{self, File, OpenOptions};
-use std::os::unix::fs::FileExt as _;
+use std::fs::{self, File};
 use std::path::Path;
 use std::process::Command;
 
@@ -49,44 +48,6 @@ fn find(mounts: &str, dir: &Path) -> Option<FileSystem> {
         }
     }
     best
-}
-
-/// Memory left free by [`Memory::fill`]; the kernel keeps some of it free by itself.
-const FREE_MIB: u64 = 512;
-const CHUNK: usize = 4 << 20;
-
-/// Memory that holds something everywhere, as on a machine that has been up for a while: what is written then goes to
-/// pages that the kernel takes from the page cache. A virtual machine may have given free memory back to its host,
-/// and the first touch of each such page costs several times what storing a message does; how many there are depends
-/// on what ran before.
-pub(crate) struct Memory {
-    /// Nothing but a hole, without a name: it fills the page cache and no disk.
-    hole: File,
-    len: u64,
-    next: u64,
-}
-
-impl Memory {
-    pub(crate) fn new(dir: &Path) -> Result<Self> {
-        let path = dir.join("hole");
-        let hole = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(&path)?;
-        fs::remove_file(&path)?;
-        let len = meminfo_mib("MemTotal").context("/proc/meminfo does not tell the memory")? << 20;
-        hole.set_len(len)?;
-        Ok(Self { hole, len, next: 0 })
-    }
-
-    /// Reads on in the hole until hardly any memory is free.
-    pub(crate) fn fill(&mut self) -> Result<()> {
-        let mut buffer = vec![0; CHUNK];
-        let mut left = self.len;
-        while left > 0 && meminfo_mib("MemFree").is_some_and(|free| free > FREE_MIB) {
-            self.hole.read_at(&mut buffer, self.next)?;
-            self.next = (self.next + CHUNK as u64) % self.len;
-            left = left.saturating_sub(CHUNK as u64);
-        }
-        Ok(())
-    }
 }
 
 /// Takes the files of a folder out of the page cache.

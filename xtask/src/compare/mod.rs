@@ -11,7 +11,6 @@ mod machine;
 mod report;
 mod workloads;
 
-use std::cell::RefCell;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -23,7 +22,7 @@ use ferromq_interop::server::{BrokerSetup, Jvm, Make, Server};
 use ferromq_interop::toolchain::{JavaClient, Toolchain};
 use serde_json::Value;
 
-use machine::{FileSystem, Memory};
+use machine::FileSystem;
 use workloads::{Figures, Medians, WORKLOADS, Workload};
 
 /// The heap that Java's broker is given, in MiB.
@@ -48,7 +47,6 @@ struct Bench {
     /// On the disk that is measured.
     dir: PathBuf,
     seconds: u32,
-    memory: RefCell<Memory>,
 }
 
 /// What the rounds gave for one load.
@@ -123,8 +121,7 @@ pub(crate) fn task(arguments: &[String]) -> Result<()> {
     let binary = crate::interop::release_binary()?;
     let tools = Toolchain::new(&crate::root()?, Some(binary.clone()))?;
     tools.fetch_java(JavaClient::V5)?;
-    let memory = RefCell::new(Memory::new(&dir)?);
-    let bench = Bench { tools, binary, dir, seconds, memory };
+    let bench = Bench { tools, binary, dir, seconds };
 
     let mut runs: Vec<Runs> = selected.iter().map(|_| Runs::default()).collect();
     for round in 0..rounds {
@@ -189,11 +186,6 @@ impl Bench {
         Ok(dir)
     }
 
-    /// Before every load: what others had in memory is free by now.
-    fn fill_memory(&self) -> Result<()> {
-        self.memory.borrow_mut().fill()
-    }
-
     fn start(&self, contestant: Contestant, sync: bool) -> Result<Running> {
         let make = match contestant {
             Contestant::Null => return self.start_null(sync),
@@ -256,7 +248,6 @@ impl Bench {
 
     /// Runs `ferromq bench`; any error that the server answered is a failure.
     fn raw(&self, arguments: &[&str], running: &Running, warmup: u32, seconds: u32) -> Result<Value> {
-        self.fill_memory()?;
         let mut command = Command::new(&self.binary);
         command.arg("bench").args(arguments).args(["--addr", &running.address, "--output", "json"]);
         command.args(["--pid", &running.pid.to_string(), "--warmup", &warmup.to_string()]);
