@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result};
-use rustix::fs::{Advice, fadvise};
+use rustix::fs::{Advice, fadvise, statvfs};
 
 /// The file system that a folder is on.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,6 +48,12 @@ fn find(mounts: &str, dir: &Path) -> Option<FileSystem> {
         }
     }
     best
+}
+
+/// How full a disk is.
+pub(crate) fn used_percent(dir: &Path) -> Result<u64> {
+    let space = statvfs(dir)?;
+    Ok(100 - 100 * space.f_bavail / space.f_blocks.max(1))
 }
 
 /// Takes the files of a folder out of the page cache.

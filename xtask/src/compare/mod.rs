@@ -33,6 +33,9 @@ const JAVA_WARMUP: u32 = 20;
 
 const WARMUP: u32 = 3;
 
+/// Some gigabytes are written, and brokers begin to delete at 75 %.
+const USED_PERCENT_MAX: u64 = 65;
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Contestant {
     Java,
@@ -118,6 +121,12 @@ pub(crate) fn task(arguments: &[String]) -> Result<()> {
         dir.display(),
         file_system.kind
     );
+    let used = machine::used_percent(&dir)?;
+    ensure!(
+        used < USED_PERCENT_MAX,
+        "the disk of {} is {used} % full: brokers would delete what was sent; make room, or choose another with --dir",
+        dir.display()
+    );
     let binary = crate::interop::release_binary()?;
     let tools = Toolchain::new(&crate::root()?, Some(binary.clone()))?;
     tools.fetch_java(JavaClient::V5)?;
@@ -132,16 +141,34 @@ pub(crate) fn task(arguments: &[String]) -> Result<()> {
     let medians: Vec<(&Workload, Medians)> =
         selected.into_iter().zip(&runs).map(|(load, runs)| (load, runs.medians())).collect();
     let wanted = |section: &str| only.as_ref().is_none_or(|word| word == section);
-    let footprint = if wanted("footprint") { Some(footprint::measure(&bench)?) } else { None };
-    let cold = if wanted("cold") { Some(cold::measure(&bench)?) } else { None };
-    let costs = if wanted("costs") { internals::measure(&bench)? } else { Vec::new() };
-    let text =
+    let mut missing = Vec::new();
+    let footprint = wanted("footprint").then(|| footprint::measure(&bench));
+    let footprint = measured("footprint", footprint, &mut missing);
+    let cold = measured("cold", wanted("cold").then(|| cold::measure(&bench)), &mut missing);
+    let costs = measured("costs", wanted("costs").then(|| internals::measure(&bench)), &mut missing);
+    let costs = costs.unwrap_or_default();
+    let mut text =
         report::text(&bench, &file_system, rounds, &medians, footprint.as_ref(), cold.as_ref(), &costs);
+    for part in &missing {
+        text.push_str(&format!("\nNot measured: {part}\n"));
+    }
     println!("\n{text}");
     if only.is_none() && !dry {
         report::store(&crate::root()?.join("docs/performance.md"), &text)?;
     }
+    ensure!(missing.is_empty(), "not everything could be measured: {missing:?}");
     Ok(())
+}
+
+/// What was measured before a part failed is not thrown away with it.
+fn measured<T>(part: &str, result: Option<Result<T>>, missing: &mut Vec<String>) -> Option<T> {
+    match result? {
+        Ok(figures) => Some(figures),
+        Err(error) => {
+            missing.push(format!("{part}: {error:#}"));
+            None
+        }
+    }
 }
 
 impl Bench {
