@@ -21,7 +21,7 @@ usage: cargo xtask TASK
         of those that fail stay in target/interop, with --keep all do
   soak [WORD...]
         what takes hours: a million seeds, 100,000 queues, ten seeds of every round trip, cargo-deny
-  compare [--rounds N] [--seconds N] [--dir DIR] [--only WORD] [--dry-run]
+  compare [--rounds N] [--seconds N] [--dir DIR] [--only WORD] [--skip WORD] [--dry-run]
         Java, FerroMQ and the null broker under the same loads; writes docs/performance.md;
         WORD is part of a load's name, or footprint, cold or costs, and then nothing is written
   record mqadmin | record rows [WORD]

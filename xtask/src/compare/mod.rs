@@ -105,6 +105,7 @@ pub(crate) fn task(arguments: &[String]) -> Result<()> {
     let dir =
         crate::option(&mut words, "--dir")?.map_or_else(|| crate::target("compare"), |dir| Ok(dir.into()))?;
     let only = crate::option(&mut words, "--only")?;
+    let skip = crate::option(&mut words, "--skip")?;
     let dry = crate::flag(&mut words, "--dry-run");
     ensure!(words.is_empty(), "cargo xtask compare does not take {words:?}");
     ensure!(rounds > 0 && seconds > 0, "nothing would be measured");
@@ -140,7 +141,9 @@ pub(crate) fn task(arguments: &[String]) -> Result<()> {
     }
     let medians: Vec<(&Workload, Medians)> =
         selected.into_iter().zip(&runs).map(|(load, runs)| (load, runs.medians())).collect();
-    let wanted = |section: &str| only.as_ref().is_none_or(|word| word == section);
+    let wanted = |section: &str| {
+        only.as_ref().is_none_or(|word| word == section) && skip.as_ref().is_none_or(|word| word != section)
+    };
     let mut missing = Vec::new();
     let footprint = wanted("footprint").then(|| footprint::measure(&bench));
     let footprint = measured("footprint", footprint, &mut missing);
@@ -149,7 +152,8 @@ pub(crate) fn task(arguments: &[String]) -> Result<()> {
     let costs = costs.unwrap_or_default();
     let mut text =
         report::text(&bench, &file_system, rounds, &medians, footprint.as_ref(), cold.as_ref(), &costs);
-    for part in &missing {
+    let left_out = skip.iter().map(|word| format!("{word}: left out with --skip"));
+    for part in missing.iter().cloned().chain(left_out) {
         text.push_str(&format!("\nNot measured: {part}\n"));
     }
     println!("\n{text}");
