@@ -9,7 +9,7 @@ use std::cell::Cell;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-use common::{config, parts, queue, real};
+use common::{commit, config, parts, queue, real};
 use ferromq_store::queue::Queue;
 use ferromq_store::{Loop, Outcome, Port, Store, StoreConfig};
 
@@ -48,7 +48,7 @@ fn send(store: &Store, port: &Port, orders: &Arc<Queue>, batches: usize) {
             batch.push(&parts(orders, &[7; 1_000], PROPERTIES, tag)).unwrap();
         }
         port.submit(batch).unwrap();
-        assert!(store.commit_inline());
+        commit(store);
         let Poll::Ready(batch) = port.poll_done(&Context::from_waker(Waker::noop())) else {
             panic!("no answer");
         };

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use common::watched_disk::{Watch, WatchedDisk, is_log};
-use common::{config, done, parts, queue, real, stored};
+use common::{commit, config, done, parts, queue, real, stored};
 use ferromq_store::layout::offset_name;
 use ferromq_store::{Environment, FlushMode, Loop, Store, StoreConfig};
 
@@ -58,7 +58,7 @@ fn a_commit_group_costs_one_sync_of_a_file_that_keeps_its_length() {
             }
             port.submit(batch).unwrap();
         }
-        assert!(store.commit_inline());
+        commit(&store);
     };
     let confirmed = || {
         let answers = ports.iter().map(|port| {

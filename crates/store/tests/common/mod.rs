@@ -16,7 +16,7 @@ use ferromq_store::clock::SystemClock;
 use ferromq_store::disk::RealDisk;
 use ferromq_store::queue::{Queue, TagFilter, Wait};
 use ferromq_store::{
-    Batch, Environment, Outcome, Plan, Port, ReadLimits, ReadRequest, ReadStatus, RecordParts, Store,
+    Batch, Environment, Loop, Outcome, Plan, Port, ReadLimits, ReadRequest, ReadStatus, RecordParts, Store,
     StoreConfig, Stored,
 };
 
@@ -72,6 +72,13 @@ pub fn done(port: &Port) -> Box<Batch> {
     panic!("no answer");
 }
 
+/// Commits what was submitted. After a slow write only the loop does that, and not every test gives it a thread.
+pub fn commit(store: &Store) {
+    if !store.commit_inline() {
+        store.step(Loop::Commit);
+    }
+}
+
 /// Sends one batch of the given bodies and returns what became of them.
 pub fn send(store: &Store, queue: &Arc<Queue>, bodies: &[&[u8]]) -> Vec<Outcome> {
     let port = store.port();
@@ -80,7 +87,7 @@ pub fn send(store: &Store, queue: &Arc<Queue>, bodies: &[&[u8]]) -> Vec<Outcome>
         batch.push(&parts(queue, body, b"TAGS\x01TagA\x02", tag as u64)).unwrap();
     }
     port.submit(batch).unwrap();
-    store.commit_inline();
+    commit(store);
     let batch = done(&port);
     let mut outcomes = Vec::new();
     for (place, (tag, outcome)) in batch.answers().iter().enumerate() {
