@@ -50,10 +50,11 @@ fn find(mounts: &str, dir: &Path) -> Option<FileSystem> {
     best
 }
 
-/// How full a disk is.
+/// How full a disk is, as `df` and brokers count: what is reserved for root is no space.
 pub(crate) fn used_percent(dir: &Path) -> Result<u64> {
     let space = statvfs(dir)?;
-    Ok(100 - 100 * space.f_bavail / space.f_blocks.max(1))
+    let used = space.f_blocks.saturating_sub(space.f_bfree);
+    Ok(100 * used / (used + space.f_bavail).max(1))
 }
 
 /// Takes the files of a folder out of the page cache.
